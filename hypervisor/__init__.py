@@ -1,0 +1,1 @@
+"""Xen: domains, event channels, grants, resources, sHype hooks, the reference monitor and launch."""

@@ -1,0 +1,1 @@
+"""Usage records: chain, Merkle log, signed checkpoints, audit."""

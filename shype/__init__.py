@@ -1,0 +1,1 @@
+"""The command and the services: parses arguments, reads configs, wires the five packages together."""

@@ -1,0 +1,32 @@
+"""Errors of the command and its services.
+
+::
+
+    ShypeInputError           the other side is wrong: exit 3
+    └── HostReplyError        the host process answered with something that is no reply
+    ShypeUsageError           you called me wrong: exit 2
+    ├── HostUnreachableError  no host process answers in that folder
+    └── HostBusyError         a host process already runs in that folder
+"""
+
+from __future__ import annotations
+
+
+class ShypeInputError(Exception):
+    """The other side is wrong."""
+
+
+class HostReplyError(ShypeInputError):
+    """The host process answered with something that is no reply."""
+
+
+class ShypeUsageError(Exception):
+    """The caller is wrong."""
+
+
+class HostUnreachableError(ShypeUsageError):
+    """No host process answers in that folder."""
+
+
+class HostBusyError(ShypeUsageError):
+    """A host process already runs in that folder."""
