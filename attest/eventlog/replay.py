@@ -1,0 +1,176 @@
+"""Replay: compute PCRs from a log's digests, and turn a log into verified events by the quoted PCRs.
+
+Sources: TPM 2.0 Library, Part 1, "PCR operations" (extend, start values); PC Client Platform TPM Profile,
+"PCR attributes" (PCR 17-22 start at FF..FF); PC Client PFP 1.06, 10.4.5.3 (StartupLocality) and the H-CRTM
+rule that PCR 0 then starts at locality 4.
+
+What a replay establishes: the events of a quoted PCR were extended in this order with these digests, and no
+other. What it does not: an event's type, and its data where the digest is not of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
+
+from attest.errors import AttestInputError, AttestUsageError
+from attest.eventlog.data import Rule, binding
+from attest.eventlog.log import BANKS, HASHES, Event, EventLog
+from attest.eventlog.types import NO_ACTION, EventType
+from vtpm.tpm2.constants import PCR_COUNT, Alg
+
+DRTM_PCRS: Final = range(17, 23)
+"""Start at FF..FF; only a dynamic launch resets them to 0."""
+
+EXIT_BOOT_SERVICES_PCR: Final = 5
+EXIT_BOOT_SERVICES: Final = (b"Exit Boot Services Invocation", b"Exit Boot Services Returned with Success")
+"""What firmware measures when a kernel takes over (PFP, EV_EFI_ACTION), often after the log was read."""
+
+_HCRTM_LOCALITY: Final = 4
+_SEAL: Final = object()
+
+
+class ReplayError(AttestInputError):
+    """A log that does not explain the quoted PCRs.
+
+    ``pcrs`` are the registers concerned. ``code``: ``bank`` (the log cannot speak about this bank),
+    ``digest-missing`` (an event lacks the bank's digest) or ``replay-mismatch``.
+    """
+
+    code = "replay-mismatch"
+
+    def __init__(self, message: str, *, pcrs: tuple[int, ...] = (), code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.pcrs = pcrs
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEvent:
+    """An event whose digest and place are proved by a quote; the type and ``untrusted_data`` are not.
+
+    ``measured`` are the exact bytes that were hashed, where ``rule`` says how they follow from the data;
+    None where the digest is of something that the log does not hold.
+    """
+
+    index: int
+    pcr: int
+    digest: bytes
+    untrusted_type: str
+    untrusted_data: bytes
+    measured: bytes | None
+    rule: Rule | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEvents:
+    """The events of the PCRs ``pcrs`` of one bank, proved by quoted values; made only by ``verify_replay``.
+
+    Events of other PCRs and EV_NO_ACTION events prove nothing and are left out.
+    """
+
+    alg: Alg
+    pcrs: Mapping[int, bytes]
+    events: tuple[VerifiedEvent, ...] = field(repr=False)
+    _seal: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self._seal is not _SEAL:
+            raise AttestUsageError("VerifiedEvents are made by verify_replay only", code="seal")
+
+    def of(self, pcr: int) -> tuple[VerifiedEvent, ...]:
+        """Return the events of one PCR in the order of their extends; usage error if it was not verified."""
+        if pcr not in self.pcrs:
+            what = f"PCR {pcr} was not verified; verified are {_numbers(self.pcrs)}"
+            raise AttestUsageError(what, code="pcr")
+        return tuple(event for event in self.events if event.pcr == pcr)
+
+
+def replay(log: EventLog, alg: int) -> Mapping[int, bytes]:
+    """Return the value of every PCR 0-23 of one bank after the log's events.
+
+    A PCR that the log never extends has its start value. A PCR with an event that lacks the bank's digest is
+    left out. Raises ReplayError if the log does not announce the bank or nothing here computes its hash.
+    """
+    hash_ = HASHES.get(alg)
+    if alg not in log.banks or hash_ is None:
+        have = ", ".join(BANKS[bank][0] for bank in log.banks)
+        raise ReplayError(f"event log: no {_bank(alg)} bank; the log has {have}", code="bank")
+    values: dict[int, bytes | None] = {**_start_values(log, BANKS[Alg(alg)][1])}
+    for event in log.events:
+        if event.untrusted_type == NO_ACTION:
+            continue
+        value, digest = values[event.pcr], event.digest(alg)
+        values[event.pcr] = hash_(value + digest).digest() if value and digest else None
+    return MappingProxyType({pcr: value for pcr, value in values.items() if value})
+
+
+def verify_replay(log: EventLog, quoted: Mapping[int, bytes], alg: int) -> VerifiedEvents:
+    """Prove the events of the quoted PCRs of one bank: each must replay to exactly its quoted value.
+
+    ``quoted`` must come from a verified quote, and hold only the PCRs that this log answers for: a PCR that
+    the log never extends must be quoted with its start value. Raises ReplayError.
+    """
+    values = replay(log, alg)
+    if not quoted or any(not 0 <= pcr < PCR_COUNT for pcr in quoted):
+        raise AttestUsageError(f"quoted PCRs must be some of 0 to {PCR_COUNT - 1}", code="pcr")
+    gaps = tuple(sorted(quoted.keys() - values.keys()))
+    if gaps:
+        what = f"event log: an event lacks the {_bank(alg)} digest in PCR {_numbers(gaps)}"
+        raise ReplayError(what, pcrs=gaps, code="digest-missing")
+    differ = tuple(sorted(pcr for pcr, value in quoted.items() if values[pcr] != bytes(value)))
+    if differ:
+        what = f"event log: replay of {_bank(alg)} differs from the quoted value in PCR {_numbers(differ)}"
+        raise ReplayError(what, pcrs=differ)
+    bank = Alg(alg)
+    events = tuple(_verified(event, bank) for event in log.events if event.extends and event.pcr in quoted)
+    return VerifiedEvents(bank, MappingProxyType({pcr: values[pcr] for pcr in quoted}), events, _SEAL)
+
+
+def with_exit_boot_services(log: EventLog) -> EventLog:
+    """Return the log with the two well-known ExitBootServices events added behind its last event.
+
+    Firmware extends them into PCR 5 after many systems have read the log. Whether to admit a log by this is
+    for the appraisal to say: the events are not in the log.
+    """
+    added = []
+    for index, text in enumerate(EXIT_BOOT_SERVICES, len(log.events)):
+        digests = tuple((alg, HASHES[alg](text).digest()) for alg in log.banks if alg in HASHES)
+        added.append(Event(index, EXIT_BOOT_SERVICES_PCR, digests, EventType.EV_EFI_ACTION.name, text))
+    return replace(log, events=(*log.events, *added))
+
+
+def _start_values(log: EventLog, size: int) -> dict[int, bytes]:
+    values = {pcr: (b"\xff" if pcr in DRTM_PCRS else b"\0") * size for pcr in range(PCR_COUNT)}
+    values[0] = bytes(size - 1) + bytes([startup_locality(log)])
+    return values
+
+
+def startup_locality(log: EventLog) -> int:
+    """Return the last byte of PCR 0's start value: as the log states it, or 4 where an H-CRTM came first."""
+    first = next((event for event in log.events if event.extends and event.pcr == 0), None)
+    if not log.startup_locality and first and first.untrusted_type == EventType.EV_EFI_HCRTM_EVENT.name:
+        return _HCRTM_LOCALITY
+    return log.startup_locality
+
+
+def _verified(event: Event, alg: Alg) -> VerifiedEvent:
+    bound = binding(event, (alg,))
+    return VerifiedEvent(
+        index=event.index,
+        pcr=event.pcr,
+        digest=event.digest(alg) or b"",
+        untrusted_type=event.untrusted_type,
+        untrusted_data=event.untrusted_data,
+        measured=bound.measured,
+        rule=bound.rule,
+    )
+
+
+def _bank(alg: int) -> str:
+    return next((name for known, (name, _) in BANKS.items() if known == alg), f"0x{alg:04x}")
+
+
+def _numbers(pcrs: Mapping[int, bytes] | tuple[int, ...]) -> str:
+    return ", ".join(map(str, sorted(pcrs)))
