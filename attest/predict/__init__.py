@@ -1,0 +1,1 @@
+"""Predicts PCR values from boot files (verifier side); shares no code with ``attest.boot``."""

@@ -1,0 +1,136 @@
+"""PCR profiles: which files a host boots from, as a YAML file that anyone can write.
+
+The format is described in docs/profiles.md and ``configs/schema/pcr-profile.schema.json``::
+
+    schema: shype.pcr-profile/1
+    name: embedded
+    banks: [sha256]                    # default; the first one is the main one
+    root: ../boot                      # the boot disk's folder, default: where the profile is
+    firmware:                          # without it only PCR 8 and 9 are predicted
+      recording: ../recordings/ovmf-2022.11-q35.bin
+      loader: EFI/BOOT/BOOTX64.EFI
+    grub: {config: grub.cfg}
+    hypervisor: {version: "4.17.7", xsm_module: none, xsm_mode: none}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from acm import fields, yamltree
+from acm.errors import PolicyFileError
+from acm.yamltree import Mark, Node, flaw
+from attest.errors import AttestInputError
+
+SCHEMA: Final = "shype.pcr-profile/1"
+BANKS: Final = ("sha1", "sha256", "sha384", "sha512")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PATH: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1024}")
+_WORD: Final = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class ProfileError(AttestInputError):
+    """A profile that is not well-formed; ``line`` and ``column`` count from 1."""
+
+    def __init__(self, code: str, message: str, *, line: int, column: int) -> None:
+        super().__init__(message, code=code)
+        self.line = line
+        self.column = column
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareSource:
+    """The firmware's part: ``recording`` is relative to the profile, ``loader`` to the root."""
+
+    recording: str
+    loader: str
+
+
+@dataclass(frozen=True, slots=True)
+class HypervisorSource:
+    """What the hypervisor will report beside its command line; ``version`` None where any will do."""
+
+    version: str | None = None
+    xsm_module: str = "none"
+    xsm_mode: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A PCR profile as it was read; no path in it has been looked at.
+
+    ``root`` is the boot disk's folder, relative to the profile; ``config`` is relative to the root.
+    """
+
+    name: str
+    banks: tuple[str, ...]
+    root: str
+    firmware: FirmwareSource | None
+    config: str
+    hypervisor: HypervisorSource
+
+
+def load(data: bytes) -> Profile:
+    """Read a profile of at most 1 MiB; raises ``ProfileError`` with code, line and column."""
+    try:
+        return _profile(yamltree.read(data, "profile"))
+    except PolicyFileError as error:
+        raise ProfileError(error.code, str(error), line=error.line, column=error.column) from None
+
+
+def _profile(root: Node) -> Profile:
+    keys = ("schema", "name", "banks", "root", "firmware", "grub", "hypervisor")
+    top = fields.fields(root, keys)
+    if fields.text(fields.required(top, "schema", root.at)) != SCHEMA:
+        raise flaw("schema", f"schema must be {SCHEMA}", top["schema"].at)
+    grub = fields.required(top, "grub", root.at)
+    return Profile(
+        name=_matching(top, "name", _NAME, root.at),
+        banks=_banks(top["banks"]) if "banks" in top else ("sha256",),
+        root=_matching(top, "root", _PATH, root.at, default="."),
+        firmware=_firmware(top["firmware"]) if "firmware" in top else None,
+        config=_matching(fields.fields(grub, ("config",)), "config", _PATH, grub.at),
+        hypervisor=_hypervisor(top["hypervisor"]) if "hypervisor" in top else HypervisorSource(),
+    )
+
+
+def _firmware(node: Node) -> FirmwareSource:
+    found = fields.fields(node, ("recording", "loader"))
+    recording = _matching(found, "recording", _PATH, node.at)
+    return FirmwareSource(recording, _matching(found, "loader", _PATH, node.at))
+
+
+def _hypervisor(node: Node) -> HypervisorSource:
+    found = fields.fields(node, ("version", "xsm_module", "xsm_mode"))
+    return HypervisorSource(
+        _matching(found, "version", _WORD, node.at) if "version" in found else None,
+        _matching(found, "xsm_module", _WORD, node.at, default="none"),
+        _matching(found, "xsm_mode", _WORD, node.at, default="none"),
+    )
+
+
+def _banks(node: Node) -> tuple[str, ...]:
+    found: list[str] = []
+    for each in fields.items(node):
+        name = fields.text(each)
+        if name not in BANKS or name in found:
+            raise flaw("bank", f"a bank is one of {', '.join(BANKS)}, named once", each.at)
+        found.append(name)
+    if not found:
+        raise flaw("bank", "name at least one bank, the main one first", node.at)
+    return tuple(found)
+
+
+def _matching(
+    entries: Mapping[str, Node], key: str, pattern: re.Pattern[str], at: Mark, *, default: str | None = None
+) -> str:
+    if key not in entries and default is not None:
+        return default
+    node = fields.required(entries, key, at)
+    value = fields.text(node)
+    if not pattern.fullmatch(value):
+        raise flaw("bad-value", f"'{key}' must match {pattern.pattern}", node.at)
+    return value

@@ -1,0 +1,234 @@
+"""``shype pcrs``: exit codes, documents and messages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from attest.reference import ReferenceValues
+from shype.main import main
+from tests.attest.predict.build import CONFIGS, FILES, write
+
+PROFILE = f"""\
+schema: shype.pcr-profile/1
+name: rack7
+root: disk
+firmware:
+  recording: {CONFIGS}/recordings/ovmf-2022.11-q35.bin
+  loader: EFI/BOOT/BOOTX64.EFI
+grub: {{config: grub.cfg}}
+"""
+
+DOMAIN = """\
+name = "web"
+type = "pv"
+kernel = "guest/vmlinuz"
+ramdisk = "guest/initrd"
+memory = 64
+disk = ["format=raw,vdev=xvda,access=rw,target=%s"]
+access_control = ["policy=datacenter,label=cola-web"]
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    exit: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def shype(capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: object) -> Outcome:
+        code = main(["pcrs", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    write(tmp_path / "disk")
+    (tmp_path / "rack7.yaml").write_text(PROFILE)
+    return tmp_path / "rack7.yaml"
+
+
+def schema(name: str) -> Any:
+    return json.loads((CONFIGS / "schema" / f"{name}.schema.json").read_text())
+
+
+def one_line(outcome: Outcome, exit_code: int, *parts: str) -> None:
+    assert (outcome.exit, outcome.out) == (exit_code, "")
+    assert outcome.err.count("\n") == 1
+    assert all(part in outcome.err for part in parts), outcome.err
+
+
+def test_the_document_fits_its_schema(shype: Any, profile: Path) -> None:
+    found = shype("predict", profile, "--json")
+    assert found.exit == 0
+    jsonschema.validate(found.document, schema("pcrs-predict"))
+    assert sorted(found.document["pcrs"]["sha256"]) == [str(pcr) for pcr in range(10)]
+
+
+def test_the_events_replay_to_the_values(shype: Any, profile: Path) -> None:
+    document = shype("--json", "predict", profile).document
+    for pcr, value in document["pcrs"]["sha256"].items():
+        state = bytes(32)
+        for event in document["events"]:
+            if str(event["pcr"]) == pcr:
+                state = hashlib.sha256(state + bytes.fromhex(event["digest"])).digest()
+        assert state.hex() == value
+
+
+def test_the_text_has_every_value(shype: Any, profile: Path) -> None:
+    values = shype("predict", profile, "--json").document["pcrs"]["sha256"]
+    text = shype("predict", profile).out
+    assert all(f"sha256 PCR {pcr} {value}\n" in text for pcr, value in values.items())
+
+
+def test_root_replaces_the_profile_s(shype: Any, profile: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other", {**FILES, "xen.gz": b"other"})
+    inside, replaced = (
+        shype("predict", profile, "--json", *arguments).document for arguments in ([], ["--root", other])
+    )
+    assert inside["pcrs"]["sha256"]["8"] == replaced["pcrs"]["sha256"]["8"]
+    assert inside["pcrs"]["sha256"]["9"] != replaced["pcrs"]["sha256"]["9"]
+
+
+def test_the_packed_profile_is_found_by_its_name(shype: Any, tmp_path: Path) -> None:
+    found = shype("predict", "embedded", "--root", write(tmp_path / "disk"), "--json")
+    assert (found.exit, found.document["profile"]) == (0, "embedded")
+
+
+def test_a_profile_without_firmware_predicts_grub_s_registers(shype: Any, tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "p.yaml").write_text("schema: shype.pcr-profile/1\nname: p\ngrub: {config: grub.cfg}\n")
+    document = shype("predict", tmp_path / "p.yaml", "--json").document
+    jsonschema.validate(document, schema("pcrs-predict"))
+    assert sorted(document["pcrs"]["sha256"]) == ["8", "9"]
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_missing_boot_file_is_named(shype: Any, profile: Path, name: str) -> None:
+    (profile.parent / "disk" / name).unlink()
+    one_line(shype("predict", profile, "--json"), 2, name, "No such file")
+
+
+@pytest.mark.parametrize("name", ["none.yaml", "nobody"])
+def test_a_missing_profile_is_named(shype: Any, name: str) -> None:
+    one_line(shype("predict", name), 2, name)
+
+
+def test_a_missing_recording_is_named(shype: Any, profile: Path) -> None:
+    profile.write_text(PROFILE.replace("ovmf-2022.11-q35.bin", "none.bin"))
+    one_line(shype("predict", profile), 2, "none.bin")
+
+
+def test_a_broken_profile_is_refused_with_its_place(shype: Any, profile: Path) -> None:
+    profile.write_text(PROFILE + "extra: x\n")
+    one_line(shype("predict", profile), 3, "profile:8:1:", "extra")
+
+
+def test_a_script_with_a_branch_is_refused_with_its_line(shype: Any, profile: Path) -> None:
+    (profile.parent / "disk/grub.cfg").write_bytes(b"set a=1\nif [ $a = 1 ]; then boot; fi\n")
+    one_line(shype("predict", profile), 3, "grub.cfg: line 2:")
+
+
+def test_a_broken_loader_is_refused(shype: Any, profile: Path) -> None:
+    (profile.parent / "disk/EFI/BOOT/BOOTX64.EFI").write_bytes(b"MZ")
+    one_line(shype("predict", profile), 3, "PE image: byte")
+
+
+def test_a_link_out_of_the_disk_is_refused(shype: Any, profile: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (profile.parent / "disk/xen.gz").unlink()
+    (profile.parent / "disk/xen.gz").symlink_to(tmp_path / "secret")
+    one_line(shype("predict", profile), 2, "out of the boot folder")
+
+
+def test_a_circle_of_links_a_pipe_and_a_folder_are_refused(shype: Any, profile: Path) -> None:
+    xen = profile.parent / "disk/xen.gz"
+    xen.unlink()
+    xen.symlink_to("xen.gz")
+    one_line(shype("predict", profile), 2, "xen.gz")
+    xen.unlink()
+    os.mkfifo(xen)
+    one_line(shype("predict", profile), 2, "not a regular file")
+    xen.unlink()
+    xen.mkdir()
+    one_line(shype("predict", profile), 2, "xen.gz")
+
+
+def guest(folder: Path, target: str = "uuid:7d9e3b52-7c3c-4a53-9d0e-000000000001") -> Path:
+    write(folder, {"guest/vmlinuz": b"guest kernel", "guest/initrd": b"guest ramdisk"})
+    (folder / "web.cfg").write_text(DOMAIN % target)
+    return folder / "web.cfg"
+
+
+def test_reference_values_are_written(shype: Any, profile: Path, tmp_path: Path) -> None:
+    config, output = guest(tmp_path), tmp_path / "reference.json"
+    found = shype("reference", profile, "--domain", config, "--issue", 3, "-o", output, "--json")
+    assert found.exit == 0
+    jsonschema.validate(found.document, schema("pcrs-reference"))
+    raw = output.read_bytes()
+    jsonschema.validate(json.loads(raw), schema("reference"))
+    values = ReferenceValues.decode(raw)
+    web = values.domain("web")
+    assert (found.document["sha256"], values.version) == (hashlib.sha256(raw).hexdigest(), 3)
+    assert web is not None
+    assert web.label == "cola-web"
+    assert web.config_digest == hashlib.sha256(config.read_bytes()).hexdigest()
+    assert web.kernel == hashlib.sha256(b"guest kernel").hexdigest()
+    assert web.ramdisk == hashlib.sha256(b"guest ramdisk").hexdigest()
+    assert web.disks == ("xvda rw uuid:7d9e3b52-7c3c-4a53-9d0e-000000000001",)
+    assert values.hypervisor.commandline == "placeholder console=com1"
+    assert list(tmp_path.glob(".reference.json.*")) == []
+
+
+def test_the_same_domain_twice_is_refused_and_nothing_written(
+    shype: Any, profile: Path, tmp_path: Path
+) -> None:
+    config, output = guest(tmp_path), tmp_path / "reference.json"
+    one_line(
+        shype("reference", profile, "--domain", config, "--domain", config, "-o", output), 3, "same name"
+    )
+    assert not output.exists()
+
+
+def test_a_disk_by_path_needs_the_host_description(shype: Any, profile: Path, tmp_path: Path) -> None:
+    config = guest(tmp_path, "/dev/vg0/web")
+    output = tmp_path / "reference.json"
+    one_line(shype("reference", profile, "--domain", config, "-o", output), 2, "/dev/vg0/web", "--host")
+
+
+def test_a_missing_guest_kernel_is_named(shype: Any, profile: Path, tmp_path: Path) -> None:
+    config = guest(tmp_path)
+    (tmp_path / "guest/vmlinuz").unlink()
+    one_line(shype("reference", profile, "--domain", config, "-o", tmp_path / "r"), 2, "vmlinuz")
+
+
+@pytest.mark.parametrize("issue", ["-1", "x", "9" * 16, "²"])
+def test_a_wrong_issue_number_is_wrong_usage(shype: Any, profile: Path, issue: str) -> None:
+    one_line(shype("reference", profile, f"--issue={issue}", "-o", "x"), 2, "--issue")
+
+
+def test_the_loader_s_script_is_the_packed_profile_s() -> None:
+    """What tools/boot-files puts into the loader can be predicted."""
+    from attest.predict.grub import run
+    from tests.attest.predict.build import reader
+
+    found = run((CONFIGS / "profiles/embedded.grub.cfg").read_bytes(), reader(), ["sha256"])
+    assert found.xen.path == "/xen.gz"
+    assert [module.path for module in found.modules] == ["/vmlinuz", "/initrd.img"]
