@@ -1,0 +1,99 @@
+"""Indices in the non-volatile memory of a TPM (Part 1, 37; Part 3, 31)."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from tpm2_pytss.constants import ESYS_TR, TPMA_NV
+from tpm2_pytss.types import TPM2B_NV_PUBLIC
+
+from vtpm.errors import ResponseError, VtpmUsageError
+from vtpm.tcti import ChannelTcti, answers
+from vtpm.tpm2.constants import Alg
+from vtpm.tpm2.wire import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vtpm.channel import Channel
+
+MAX_SIZE: Final = 2048
+"""Bytes of one index in libtpms (MAX_NV_INDEX_SIZE)."""
+
+_CHUNK: Final = 512
+"""Bytes of one read or write that every TPM takes (PC Client Profile, 4.5: TPM_PT_NV_BUFFER_MAX)."""
+
+_PUBLISHED: Final = int(
+    TPMA_NV.PLATFORMCREATE
+    | TPMA_NV.PPWRITE
+    | TPMA_NV.WRITEDEFINE
+    | TPMA_NV.PPREAD
+    | TPMA_NV.OWNERREAD
+    | TPMA_NV.AUTHREAD
+    | TPMA_NV.NO_DA
+)
+
+
+class Nv:
+    """The indices of one TPM; raises ``ResponseError`` and ``ProcessError`` as ``Tpm`` does."""
+
+    def __init__(self, esapi: Any, tcti: ChannelTcti, channel: Channel) -> None:  # noqa: ANN401 - untyped library
+        self._esapi = esapi
+        self._tcti = tcti
+        self._channel = channel
+
+    def read(self, index: int) -> bytes:
+        """Return all of an index that anybody may read; ``ResponseError``, ``absent``, if it is not there."""
+        with self._call(f"NV_Read {index:#x}"), self._opened(index) as handle:
+            public, _ = self._esapi.nv_read_public(handle)
+            size = int(public.nvPublic.dataSize)
+            parts = bytearray()
+            while len(parts) < size:
+                part = self._esapi.nv_read(
+                    handle, min(_CHUNK, size - len(parts)), len(parts), auth_handle=handle
+                )
+                parts += bytes(part)
+            return bytes(parts)
+
+    def publish(self, index: int, data: bytes) -> None:
+        """Put ``data`` where everybody can read it and nobody write; in place of what the platform put there.
+
+        Needs the platform hierarchy: its password is empty after a start, or known to this object.
+        """
+        if not 0 < len(data) <= MAX_SIZE:
+            raise VtpmUsageError(f"an NV index holds 1 to {MAX_SIZE} bytes, not {len(data)}")
+        self._remove(index)
+        with self._call(f"NV_DefineSpace {index:#x}"):
+            public = Writer().u32(index).u16(Alg.SHA256).u32(_PUBLISHED).sized(b"").u16(len(data)).done()
+            wanted, _ = TPM2B_NV_PUBLIC.unmarshal(Writer().sized(public).done())
+            handle = self._esapi.nv_define_space(None, wanted, auth_handle=ESYS_TR.PLATFORM)
+            try:
+                for start in range(0, len(data), _CHUNK):
+                    chunk = data[start : start + _CHUNK]
+                    self._esapi.nv_write(handle, chunk, start, auth_handle=ESYS_TR.PLATFORM)
+                self._esapi.nv_write_lock(handle, auth_handle=ESYS_TR.PLATFORM)
+            finally:
+                self._esapi.tr_close(handle)
+
+    def _remove(self, index: int) -> None:
+        try:
+            with self._call(f"NV_UndefineSpace {index:#x}"):
+                handle = self._esapi.tr_from_tpmpublic(index)
+                self._esapi.nv_undefine_space(handle, auth_handle=ESYS_TR.PLATFORM)
+        except ResponseError as error:
+            if error.code != "absent":
+                raise
+
+    @contextmanager
+    def _opened(self, index: int) -> Iterator[Any]:
+        handle = self._esapi.tr_from_tpmpublic(index)
+        try:
+            yield handle
+        finally:
+            self._esapi.tr_close(handle)
+
+    @contextmanager
+    def _call(self, what: str) -> Iterator[None]:
+        with self._channel.lock, answers(self._tcti, what):
+            yield
