@@ -1,0 +1,73 @@
+"""The answer of a policy: a value with reasons, because a refusal is an expected answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """The two answers."""
+
+    PERMIT = "permit"
+    DENY = "deny"
+
+
+class Code(StrEnum):
+    """Stable codes of reasons. Users and tests branch on them, never on the detail."""
+
+    UNLABELED_CONFINED = "unlabeled-confined"
+    """Deny: one side has no label, the other has one."""
+    RESOURCE_INACCESSIBLE = "resource-inaccessible"
+    """Deny: the resource is for nobody."""
+    CHWALL_CONFLICT = "chwall-conflict"
+    """Deny: a running label holds another type of one of the subject's conflict sets."""
+    CHWALL_SELF_CONFLICT = "chwall-self-conflict"
+    """Deny: the subject itself holds two types of one conflict set, so it can never run."""
+    CHWALL_CLEAR = "chwall-clear"
+    """Permit: no conflict set stands against the subject."""
+    STE_SHARED_TYPE = "ste-shared-type"
+    """Permit: both sides hold a type."""
+    STE_NO_SHARED_TYPE = "ste-no-shared-type"
+    """Deny: no type is held by both sides."""
+    STE_AUTHORIZED = "ste-authorized"
+    """Permit: the host's Domain-0 holds every type of the label."""
+    STE_NOT_AUTHORIZED = "ste-not-authorized"
+    """Deny: Domain-0 lacks types of the label."""
+    NOT_MEDIATED = "not-mediated"
+    """Permit: no component of this policy has a say in this operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why: a stable code and one sentence that names labels, types and conflict sets."""
+
+    code: Code
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict and its reasons; there is always at least one."""
+
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+
+    def __post_init__(self) -> None:
+        if not self.reasons:
+            raise ValueError("a decision without a reason")
+
+    @property
+    def permitted(self) -> bool:
+        """Whether the verdict is permit."""
+        return self.verdict is Verdict.PERMIT
+
+
+def permit(*reasons: Reason) -> Decision:
+    """Return a permit for these reasons."""
+    return Decision(Verdict.PERMIT, reasons)
+
+
+def deny(*reasons: Reason) -> Decision:
+    """Return a denial for these reasons."""
+    return Decision(Verdict.DENY, reasons)

@@ -1,0 +1,56 @@
+"""Errors of the ``acm`` package.
+
+::
+
+    Exception
+    ├── AcmInputError          the other side is wrong (CLI exit 3)
+    │   ├── PolicyFileError    a policy file that cannot be read as exactly one policy
+    │   └── InclusionError     a part and its path that do not lead to the Merkle root
+    └── AcmUsageError          you called me wrong (CLI exit 2)
+        ├── LabelError         a label that is unknown, ambiguous or of the wrong kind
+        └── RequestError       a request that cannot be decided: no object, an impossible running set
+
+Every message is one line. Every error has a stable ``code``.
+"""
+
+from __future__ import annotations
+
+
+class AcmInputError(Exception):
+    """The other side is wrong: a broken file, a proof that proves nothing."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PolicyFileError(AcmInputError):
+    """A policy file was refused; no part of it was loaded.
+
+    ``line`` and ``column`` count from 1, in characters; ``source`` names the file in the message.
+    """
+
+    def __init__(self, code: str, message: str, *, line: int, column: int, source: str = "policy") -> None:
+        super().__init__(code, f"{source}:{line}:{column}: {message} [{code}]")
+        self.line = line
+        self.column = column
+
+
+class InclusionError(AcmInputError):
+    """A leaf, an index and a path do not lead to the expected Merkle root."""
+
+
+class AcmUsageError(Exception):
+    """The caller asked for something that has no answer."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LabelError(AcmUsageError):
+    """A label is not in the policy, stands for two things, or cannot stand here."""
+
+
+class RequestError(AcmUsageError):
+    """A request that cannot be decided as it stands."""

@@ -1,0 +1,220 @@
+"""Policy files: what is read, and that every flaw is named with code, line and column."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from acm import yamltree
+from acm.chwall import ConflictSet
+from acm.errors import AcmInputError, PolicyFileError
+from acm.labels import Label
+from acm.policy import Component
+from acm.policyfile import load
+
+BAD = sorted((Path(__file__).parent / "bad_policies").glob("*.yaml"))
+EXPECTATION = re.compile(rb"# expect: ([a-z0-9-]+) (\d+):(\d+)\r?\n")
+
+GOOD = """\
+format: shype.policy/1
+name: good
+version: "1.10"
+bootstrap: dom0
+ste: {types: [a, b]}
+chwall:
+  types: [x, y]
+  conflict_sets:
+    rivals: [x, y]
+domain_labels:
+  dom0: {ste: [a, b]}
+  web: {ste: [a], chwall: [x]}
+resource_labels:
+  disk: {ste: a}
+"""
+
+
+def refusal(data: bytes) -> PolicyFileError:
+    with pytest.raises(PolicyFileError) as caught:
+        load(data, source="file.yaml")
+    return caught.value
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+@pytest.mark.parametrize("parser", ["C", "Python"])
+def test_bad_policy_is_refused_at_its_flaw(path: Path, parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if parser == "Python":
+        monkeypatch.setattr(yamltree, "_LOADER", yaml.SafeLoader)
+    data = path.read_bytes()
+    declared = EXPECTATION.match(data)
+    assert declared, "each bad policy begins with its expectation"
+    error = refusal(data)
+    assert (error.code, error.line, error.column) == (
+        declared[1].decode(),
+        int(declared[2]),
+        int(declared[3]),
+    )
+    assert str(error).startswith(f"file.yaml:{error.line}:{error.column}: ")
+    assert str(error).isprintable()
+    assert len(str(error)) < 400
+
+
+def test_there_are_many_flaws_and_one_good_policy_behind_them() -> None:
+    assert len(BAD) >= 25
+    assert len({EXPECTATION.match(path.read_bytes())[1] for path in BAD}) >= 25  # type: ignore[index]  # checked above
+    load(GOOD.encode())
+
+
+def test_a_policy_is_read_as_it_is_written() -> None:
+    policy = load(GOOD.encode())
+    assert (policy.name, policy.version, policy.bootstrap) == ("good", "1.10", "dom0")
+    assert policy.components == (Component.CHWALL, Component.STE)
+    assert policy.ste_types == {"a", "b"}
+    assert policy.chwall_types == {"x", "y"}
+    assert policy.conflict_sets == (ConflictSet("rivals", frozenset({"x", "y"})),)
+    assert policy.domain_labels["web"] == Label("web", frozenset({"a"}), frozenset({"x"}))
+    assert policy.resource_labels["disk"] == Label("disk", frozenset({"a"}))
+
+
+def test_a_policy_cannot_be_changed() -> None:
+    policy = load(GOOD.encode())
+    with pytest.raises(AttributeError):
+        policy.name = "other"  # type: ignore[misc]  # that is the point
+    with pytest.raises(TypeError):
+        policy.domain_labels["web"] = Label("web")  # type: ignore[index]  # that is the point
+
+
+def test_the_digest_is_over_the_exact_bytes_and_the_root_over_the_meaning() -> None:
+    one, other = GOOD.encode(), GOOD.encode() + b"# a comment\n"
+    assert load(one).digest == hashlib.sha256(one).hexdigest()
+    assert load(other).digest == hashlib.sha256(other).hexdigest()
+    assert load(one).root == load(other).root
+    assert load(GOOD.replace("[x, y]\ndomain", "[y, x]\ndomain").encode()).root == load(one).root
+    assert load(GOOD.replace("1.10", "1.11").encode()).root != load(one).root
+
+
+def test_lines_may_end_as_on_windows() -> None:
+    assert load(GOOD.replace("\n", "\r\n").encode()).root == load(GOOD.encode()).root
+
+
+def test_system_management_is_the_default_bootstrap_label() -> None:
+    text = GOOD.replace("bootstrap: dom0\n", "").replace("dom0:", "SystemManagement:")
+    assert load(text.encode()).bootstrap == "SystemManagement"
+
+
+def test_names_that_look_like_something_else_are_fine_in_quotes() -> None:
+    text = GOOD.replace("[a, b]", '[a, b, "no", "1.0", "~x"]'.replace(', "~x"', ""))
+    assert load(text.encode()).ste_types == {"a", "b", "no", "1.0"}
+
+
+def test_names_of_old_xen_policies_are_fine() -> None:
+    text = GOOD.replace("disk:", "res_LogicalDiskPartition1 (hda1):")
+    assert "res_LogicalDiskPartition1 (hda1)" in load(text.encode()).resource_labels
+
+
+@pytest.mark.parametrize("section", ["ste", "chwall"])
+def test_each_component_can_stand_alone(section: str) -> None:
+    head = f'format: shype.policy/1\nname: p\nversion: "1.0"\nbootstrap: d\n{section}: {{types: [a]}}\n'
+    policy = load(f"{head}domain_labels: {{d: {{{section}: [a]}}}}".encode())
+    assert policy.components == (Component(section),)
+
+
+def test_a_null_policy_says_that_it_enforces_nothing() -> None:
+    text = 'format: shype.policy/1\nname: p\nversion: "1.0"\nenforce: nothing\nbootstrap: d\n'
+    policy = load(f"{text}domain_labels: {{d: {{}}}}\nresource_labels: {{disk: {{}}}}".encode())
+    assert policy.components == ()
+    assert policy.resource_labels["disk"] == Label("disk")
+
+
+def test_one_byte_too_many_is_too_big() -> None:
+    room = yamltree.MAX_SIZE - len(GOOD)
+    load(GOOD.encode() + b"#" * room)
+    assert refusal(GOOD.encode() + b"#" * (room + 1)).code == "too-big"
+
+
+def labels(count: int) -> str:
+    return "".join(f"  d{number}: {{ste: [a]}}\n" for number in range(count))
+
+
+def test_limits_of_labels_types_and_sets() -> None:
+    at_limit = GOOD.replace("  dom0: {ste: [a, b]}\n", "  dom0: {ste: [a, b]}\n" + labels(4094))
+    load(at_limit.encode())
+    assert refusal(at_limit.replace("  web:", "  d: {ste: [a]}\n  web:").encode()).code == "too-many"
+    types = ", ".join(f"t{number}" for number in range(4097))
+    assert refusal(GOOD.replace("[a, b]", f"[{types}]", 1).encode()).code == "too-many"
+    sets = "".join(f"    s{number}: [x, y]\n" for number in range(1025))
+    assert refusal(GOOD.replace("    rivals: [x, y]\n", sets).encode()).code == "too-many"
+
+
+def test_a_policy_made_to_be_slow_is_read_in_bounded_time() -> None:
+    types = [f"{number:x}" + "t" for number in range(1500)]
+    sets = "".join(f"    s{number}: [{types[0]}, {types[number + 1]}]\n" for number in range(1024))
+    every = ", ".join(types[1:])
+    rows = "".join(f"  d{number}: {{ste: [a], chwall: [{every}]}}\n" for number in range(40))
+    many = "".join(f"  e{number}: {{ste: [a], chwall: [{types[0]}]}}\n" for number in range(2000))
+    text = GOOD.replace("[x, y]\n  conflict", f"[{', '.join(types)}]\n  conflict")
+    text = text.replace("    rivals: [x, y]\n", sets).replace("chwall: [x]", f"chwall: [{types[0]}]")
+    text = text.replace("  dom0:", rows + many + "  dom0:")
+    assert 0.3 * yamltree.MAX_SIZE < len(text) < yamltree.MAX_SIZE
+    start = time.process_time()
+    load(text.encode())
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "[{a: "])
+def test_bottomless_nesting_is_refused_early(opening: str) -> None:
+    data = (opening * (yamltree.MAX_SIZE // len(opening))).encode()
+    start = time.process_time()
+    assert refusal(data).code in {"too-deep", "syntax", "wrong-type"}
+    assert time.process_time() - start < 2
+
+
+def raises_only_its_own_error(data: bytes) -> None:
+    message = ""
+    try:
+        load(data)
+    except AcmInputError as error:
+        message = str(error)
+    assert not message or message.isprintable()
+
+
+@given(st.binary(max_size=200))
+@example(b"")
+@example(b"\xef\xbb\xbf")
+@example(b"? ")
+@example(b"!<\x00>")
+@example(b"{" * 1000)
+@example(b"!%0a x")
+@settings(deadline=None)
+def test_any_bytes_are_a_policy_or_refused(data: bytes) -> None:
+    raises_only_its_own_error(data)
+
+
+@given(
+    st.integers(0, len(GOOD)),
+    st.integers(0, 6),
+    st.text(alphabet="\t\n\r -:,[]{}#&*!|>'\"%@`~?.0a_\u2028\ufeff\U0001f600", max_size=5),
+)
+@settings(max_examples=250, deadline=None)
+def test_a_damaged_policy_is_a_policy_or_refused_and_both_parsers_agree(at: int, cut: int, put: str) -> None:
+    data = (GOOD[:at] + put + GOOD[at + cut :]).encode()
+    raises_only_its_own_error(data)
+    c, python = (_outcome(data, parser) for parser in (yaml.CSafeLoader, yaml.SafeLoader))
+    if c != python:
+        assert {c, python} & {"refused"}, "two parsers must never read two policies"
+        pytest.fail(f"only one parser reads {data!r}: C {c}, Python {python}")
+
+
+def _outcome(data: bytes, parser: object) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yamltree, "_LOADER", parser)
+        try:
+            return load(data).root
+        except PolicyFileError:
+            return "refused"
