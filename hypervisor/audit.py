@@ -1,0 +1,128 @@
+"""The audit trail: every refusal, relabel, policy change and administrator's action; only ever appended to.
+
+A record names who, when, what and why, and the SHA-256 of the record before it, so that an edited, dropped or
+reordered line is found by :func:`read_trail`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from hypervisor.errors import HypervisorInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FIRST: Final = "0" * 64
+"""``previous`` of the first record."""
+MAX_LINE: Final = 64 * 1024
+
+
+class Outcome(StrEnum):
+    """How it ended: refused by policy or privilege, impossible as asked, or done."""
+
+    DENIED = "denied"
+    FAILED = "failed"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One line of the trail. ``time_ns`` is the caller's clock; ``why`` holds (code, detail) pairs."""
+
+    index: int
+    time_ns: int
+    epoch: int
+    who: str
+    action: str
+    what: str
+    outcome: Outcome
+    why: tuple[tuple[str, str], ...]
+    previous: str
+
+    def encode(self) -> bytes:
+        """Return canonical JSON: sorted keys, no blanks, UTF-8, no line end."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the encoded record, in hex."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+
+class AuditTrail:
+    """An append-only list of records.
+
+    ``sink`` gets each encoded record with its line end before the record counts: if it raises, the action
+    that was to be recorded does not happen.
+    """
+
+    def __init__(self, sink: Callable[[bytes], object] | None = None) -> None:
+        self._records: list[AuditRecord] = []
+        self._sink = sink
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[AuditRecord]:
+        return iter(tuple(self._records))
+
+    def append(
+        self,
+        *,
+        time_ns: int,
+        epoch: int,
+        who: str,
+        action: str,
+        what: str,
+        outcome: Outcome,
+        why: tuple[tuple[str, str], ...],
+    ) -> AuditRecord:
+        """Add a record behind the last one and return it."""
+        previous = self._records[-1].digest() if self._records else FIRST
+        index = len(self._records)
+        record = AuditRecord(index, time_ns, epoch, who, action, what, outcome, why, previous)
+        if self._sink is not None:
+            self._sink(record.encode() + b"\n")
+        self._records.append(record)
+        return record
+
+
+def read_trail(data: bytes) -> tuple[AuditRecord, ...]:
+    """Decode a trail file and check its chain; raises HypervisorInputError naming the line."""
+    records: list[AuditRecord] = []
+    previous = FIRST
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        record = _decode(line, number)
+        if record.previous != previous or record.index != number - 1:
+            raise HypervisorInputError(
+                "audit-chain", f"audit line {number}: does not follow the line before it"
+            )
+        records.append(record)
+        previous = record.digest()
+    if not data.endswith(b"\n") and data:
+        raise HypervisorInputError("audit-cut", f"audit line {len(records) + 1}: cut off before its line end")
+    return tuple(records)
+
+
+def _decode(line: bytes, number: int) -> AuditRecord:
+    record = _record(line) if len(line) <= MAX_LINE else None
+    if record is None:
+        raise HypervisorInputError("audit-line", f"audit line {number}: not a record of this trail")
+    return record
+
+
+def _record(line: bytes) -> AuditRecord | None:
+    try:
+        fields = json.loads(line)
+        why = tuple((str(code), str(detail)) for code, detail in fields.pop("why"))
+        record = AuditRecord(**{**fields, "outcome": Outcome(fields["outcome"])}, why=why)
+        numbers = (record.index, record.time_ns, record.epoch)
+        texts = (record.who, record.action, record.what, record.previous)
+        typed = all(type(each) is int for each in numbers) and all(type(each) is str for each in texts)
+        return record if typed and record.encode() == line else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None

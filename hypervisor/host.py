@@ -1,0 +1,261 @@
+"""The model host: monitor, memory, scheduler and devices of one x86 machine under Xen, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hypervisor import blkif, netif
+from hypervisor.audit import AuditTrail
+from hypervisor.blkif import BlockBackend, BlockDevice, BlockTally, VirtualDisk
+from hypervisor.counters import Counters, HostCounters
+from hypervisor.errors import BadStateError, HypervisorUsageError, OutOfResourceError
+from hypervisor.frames import PAGES_PER_MIB, Frames, PhysicalMap
+from hypervisor.guest import Guest
+from hypervisor.link import Link
+from hypervisor.memory import MachineMemory
+from hypervisor.monitor import ReferenceMonitor
+from hypervisor.netif import NetBackend, NetDevice, NetTally, VlanSwitch
+from hypervisor.policy import AcmEngine
+from hypervisor.policyctl import ReplacePolicy
+from hypervisor.ports import DomainReading
+from hypervisor.scheduler import CreditScheduler, Party, Runstate
+from hypervisor.state import DOM0, AccessMode, Domain, DomainStatus, HostState, ResourceKind
+from hypervisor.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acm.policy import Policy
+    from hypervisor.hostconfig import HostDescription
+    from hypervisor.hypercalls import Call
+
+DOM0_UUID = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(slots=True)
+class _Usage:
+    """What the host keeps for a domain beside the protection state, from creation to destruction."""
+
+    page_ns: int = 0
+    driver_pages: int = 0
+    block: BlockTally = field(default_factory=BlockTally)
+    net: NetTally = field(default_factory=NetTally)
+    devices: dict[str, BlockDevice | NetDevice] = field(default_factory=dict)
+
+
+class XenHost:
+    """A host that runs domains under a policy. Time passes only in :meth:`run`.
+
+    ``clock`` (nanoseconds) dates audit records; without it they carry the host's system time. ``trail`` is
+    the audit trail to append to.
+    """
+
+    def __init__(
+        self,
+        description: HostDescription,
+        policy: Policy,
+        *,
+        trail: AuditTrail | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self.description = description
+        self.trail = AuditTrail() if trail is None else trail
+        self._memory = MachineMemory()
+        self._scheduler = CreditScheduler(description.pcpus)
+        engine = AcmEngine(policy)
+        engine.label(description.dom0_label)
+        self.monitor = ReferenceMonitor(
+            first_state(description, engine),
+            engine,
+            self._memory,
+            self.trail,
+            (lambda: self._scheduler.now) if clock is None else clock,
+        )
+        self._disks: dict[str, VirtualDisk] = {}
+        self._switches: dict[str, VlanSwitch] = {}
+        self._usage: dict[str, _Usage] = {}
+
+    @property
+    def state(self) -> HostState:
+        """The current protection state."""
+        return self.monitor.state
+
+    @property
+    def now_ns(self) -> int:
+        """System time: nanoseconds since the host started."""
+        return self._scheduler.now
+
+    def invoke(self, call: Call, *, actor: str = "", why: str = "") -> int:
+        """Carry out a hypercall; see :meth:`hypervisor.monitor.ReferenceMonitor.invoke`."""
+        return self.monitor.invoke(call, actor=actor, why=why)
+
+    def replace_policy(self, policy: Policy, *, actor: str = "", why: str = "") -> int:
+        """Enforce ``policy`` if all that lives agrees with it; returns the epoch, raises HypervisorDenied."""
+        engine = AcmEngine(policy)
+        call = ReplacePolicy(DOM0, engine.info(self.state.policy.epoch + 1), engine)
+        return self.monitor.invoke(call, actor=actor, why=why)
+
+    def guest(self, domid: int) -> Guest:
+        """Return what software inside a domain can do; raises NoSuchObjectError."""
+        return Guest(self.monitor, self._memory, domid)
+
+    def add_work(self, domid: int, work_ns: int, vcpu: int = 0) -> None:
+        """Give a domain's vCPU something to do for ``work_ns`` of CPU time."""
+        self._sync()
+        self._scheduler.add_work(self.state.domain(domid).uuid, vcpu, work_ns)
+
+    def run(self, duration_ns: int) -> None:
+        """Let system time pass: vCPUs run, memory is held."""
+        self._sync()
+        self._scheduler.run(duration_ns)
+        for domain in self.state.domains.values():
+            self._usage_of(domain).page_ns += domain.memory.pages * duration_ns
+
+    def runstates(self, domid: int) -> tuple[Runstate, ...]:
+        """Return the four runstate times of each vCPU."""
+        self._sync()
+        return self._scheduler.runstates(self.state.domain(domid).uuid)
+
+    def counters(self, domid: int) -> Counters:
+        """Return a domain's usage so far."""
+        domain, states = self.state.domain(domid), self.runstates(domid)
+        usage = self._usage_of(domain)
+        return Counters(
+            cpu_ns=sum(state.running for state in states),
+            runnable_ns=sum(state.runnable for state in states),
+            pages=domain.memory.pages,
+            page_ns=usage.page_ns,
+            blk_rd_ops=usage.block.rd_ops,
+            blk_rd_bytes=usage.block.rd_bytes,
+            blk_wr_ops=usage.block.wr_ops,
+            blk_wr_bytes=usage.block.wr_bytes,
+            net_rx_packets=usage.net.rx_packets,
+            net_rx_bytes=usage.net.rx_bytes,
+            net_tx_packets=usage.net.tx_packets,
+            net_tx_bytes=usage.net.tx_bytes,
+        )
+
+    def host_counters(self) -> HostCounters:
+        """Return the host's side of the books."""
+        self._sync()
+        return HostCounters(
+            time_ns=self._scheduler.now,
+            idle_ns=self._scheduler.idle_ns,
+            retired_cpu_ns=self._scheduler.retired_ns,
+            pages=self.state.pages,
+            free_pages=len(self.state.free),
+        )
+
+    def reading(self, domid: int) -> DomainReading:
+        """Return a domain's identity and counters now."""
+        domain = self.state.domain(domid)
+        return DomainReading(self.now_ns, domid, domain.uuid, domain.name, domain.label, self.counters(domid))
+
+    def connect_disk(self, domid: int, identity: str, content: bytes = b"") -> BlockDevice:
+        """Join a running guest to the back end of an attached disk; raises BadStateError where it is not.
+
+        ``content`` is what the disk holds if this is its first connection.
+        """
+        domain, usage = self._attached(domid, identity, ResourceKind.DISK)
+        resource = self.state.resource(identity)
+        sectors = resource.size_mib * PAGES_PER_MIB * blkif.SECTORS_PER_PAGE
+        disk = self._disks.setdefault(identity, VirtualDisk(sectors, content))
+        link = Link(self.guest(domid), self.guest(DOM0), self._driver_pages(domain, usage, blkif.PAGES))
+
+        def mode() -> AccessMode | None:
+            return self._mode(domain, identity)
+
+        device = BlockDevice(link, BlockBackend(link, disk, usage.block, mode))
+        usage.devices[identity] = device
+        return device
+
+    def connect_vif(self, domid: int, identity: str, mac: str) -> NetDevice:
+        """Join a running guest to an attached VLAN; raises BadStateError where it is not."""
+        domain, usage = self._attached(domid, identity, ResourceKind.VLAN)
+        link = Link(self.guest(domid), self.guest(DOM0), self._driver_pages(domain, usage, netif.PAGES))
+        switch = self._switches.setdefault(identity, VlanSwitch())
+
+        def attached() -> bool:
+            return self._mode(domain, identity) is not None
+
+        backend = NetBackend(link, switch, netif.mac_bytes(mac), usage.net, attached)
+        try:
+            switch.plug(backend)
+        except HypervisorUsageError:
+            link.disconnect()
+            raise
+        device = NetDevice(link, backend, switch)
+        usage.devices[identity] = device
+        return device
+
+    def disconnect(self, domid: int) -> None:
+        """End all device links of a domain; attachments stay."""
+        usage = self._usage_of(self.state.domain(domid))
+        while usage.devices:
+            usage.devices.popitem()[1].disconnect()
+        usage.driver_pages = 0
+
+    def _attached(self, domid: int, identity: str, kind: ResourceKind) -> tuple[Domain, _Usage]:
+        domain = self.state.domain(domid)
+        usage = self._usage_of(domain)
+        if identity not in domain.attachments or self.state.resource(identity).kind is not kind:
+            raise BadStateError("not-attached", f"{identity} is not attached to domain {domid} as a {kind}")
+        if identity in usage.devices:
+            raise BadStateError("connected", f"{identity} is connected to domain {domid} already")
+        return domain, usage
+
+    def _mode(self, domain: Domain, identity: str) -> AccessMode | None:
+        """Return how this very domain, not a later one of its number, has a resource attached now."""
+        present = self.state.domains.get(domain.domid)
+        same = present is not None and present.uuid == domain.uuid
+        return present.attachments.get(identity) if present is not None and same else None
+
+    def _driver_pages(self, domain: Domain, usage: _Usage, count: int) -> range:
+        """Take pages for a guest's driver, from the end of its memory downwards."""
+        end = domain.memory.end - usage.driver_pages
+        if end < count:
+            raise OutOfResourceError(
+                "no-memory", f"domain {domain.domid} has no {count} pages for another device"
+            )
+        usage.driver_pages += count
+        return range(end - count, end)
+
+    def _usage_of(self, domain: Domain) -> _Usage:
+        return self._usage.setdefault(domain.uuid, _Usage())
+
+    def _sync(self) -> None:
+        domains = self.state.domains.values()
+        alive = {domain.uuid for domain in domains}
+        for uuid in self._usage.keys() - alive:
+            for device in self._usage.pop(uuid).devices.values():
+                device.abandon()
+        self._scheduler.sync(
+            Party(each.uuid, each.vcpus, each.weight, each.cap, each.status is DomainStatus.PAUSED)
+            for each in domains
+        )
+
+
+def first_state(description: HostDescription, engine: AcmEngine) -> HostState:
+    """Return the state of a host that has just booted: Domain-0 runs, nothing else exists."""
+    pages = description.memory_mib * PAGES_PER_MIB
+    own, free = Frames(((0, pages),)).take(description.dom0_memory_mib * PAGES_PER_MIB)
+    dom0 = Domain(
+        domid=DOM0,
+        uuid=DOM0_UUID,
+        name="Domain-0",
+        label=description.dom0_label,
+        status=DomainStatus.RUNNING,
+        memory=PhysicalMap.of(own),
+        vcpus=description.dom0_vcpus,
+        started=True,
+        label_sealed=True,
+    )
+    return HostState(
+        pcpus=description.pcpus,
+        pages=pages,
+        free=free,
+        policy=engine.info(),
+        domains=Table({DOM0: dom0}),
+        resources=Table((resource.identity, resource) for resource in description.resources),
+    )

@@ -1,0 +1,35 @@
+"""The ACM policy as the hypervisor's engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from acm import engine
+from hypervisor.state import PolicyInfo
+
+if TYPE_CHECKING:
+    from acm.decision import Decision
+    from acm.engine import Request
+    from acm.labels import Label
+    from acm.policy import Policy
+
+
+class AcmEngine:
+    """Decides by one :class:`acm.policy.Policy`."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def decide(self, request: Request) -> Decision:
+        """Return the decision; raises acm.errors.AcmUsageError where the policy does not know a label."""
+        return engine.decide(self._policy, request)
+
+    def label(self, name: str) -> Label:
+        """Return a domain label; raises acm.errors.AcmUsageError."""
+        return self._policy.domain(f"vm:{name}")
+
+    def info(self, epoch: int = 1) -> PolicyInfo:
+        """Return what the protection state says of this policy."""
+        return PolicyInfo(
+            self._policy.name, self._policy.version, self._policy.digest, self._policy.root, epoch
+        )

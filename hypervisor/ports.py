@@ -1,0 +1,115 @@
+"""What the hypervisor needs from outside, as protocols, and the values that pass through them.
+
+``attest``, ``vtpm`` and ``metering`` fit these by shape; ``shype`` wires them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from acm.decision import Decision
+    from acm.engine import Request
+    from acm.labels import Label
+    from hypervisor.counters import Counters
+
+
+class PolicyEngine(Protocol):
+    """Decides, or raises an error of :mod:`acm.errors`; the monitor takes that as no."""
+
+    def decide(self, request: Request) -> Decision:
+        """Return the verdict with its reasons."""
+        ...
+
+    def label(self, name: str) -> Label:
+        """Return a domain label with its types."""
+        ...
+
+
+class FileSource(Protocol):
+    """Gives private copies of files: what is hashed is what is used, whatever happens to the file."""
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return the whole file; raises HypervisorInputError above ``limit`` bytes, OSError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VtpmOrder:
+    """A virtual TPM that is wanted: for whom, under which label of which policy. Digests are hex."""
+
+    vid: str
+    domain: str
+    label: str
+    ste_types: tuple[str, ...]
+    chwall_types: tuple[str, ...]
+    policy_digest: str
+    policy_version: str
+
+
+class VtpmProvider(Protocol):
+    """Makes one labelled virtual TPM a domain."""
+
+    def create(self, order: VtpmOrder) -> str:
+        """Make it and return the digest of its binding, in hex."""
+        ...
+
+    def destroy(self, vid: str) -> None:
+        """End it and wipe its state."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchMeasurement:
+    """What a launch is measured by: the fields of ``attest.runtime_events.DomainLaunch`` without its salt.
+
+    ``vid`` is 32 hexadecimal digits, digests are SHA-256 in hex, ``disks`` are ``VDEV MODE IDENTITY``.
+    """
+
+    vid: str
+    name: str
+    uuid: str
+    label: str
+    config_digest: str
+    kernel: str
+    ramdisk: str | None
+    disks: tuple[str, ...]
+    policy_digest: str
+    binding_digest: str
+
+
+class Measurer(Protocol):
+    """Extends and logs launches and stops. A launch is measured before the domain runs."""
+
+    def measure_launch(self, launch: LaunchMeasurement) -> None:
+        """Record the launch; raising keeps the domain from running."""
+        ...
+
+    def measure_stop(self, launch: LaunchMeasurement) -> None:
+        """Record that a measured launch has ended, or never came to run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DomainReading:
+    """A domain's identity and its counters at ``time_ns`` of system time."""
+
+    time_ns: int
+    domid: int
+    uuid: str
+    name: str
+    label: str
+    counters: Counters
+
+
+class Meter(Protocol):
+    """Is told of the life of domains, with the first and the last reading."""
+
+    def started(self, reading: DomainReading) -> None:
+        """Take the first reading of a domain that begins to run."""
+        ...
+
+    def stopped(self, reading: DomainReading) -> None:
+        """Take the last reading of a domain."""
+        ...

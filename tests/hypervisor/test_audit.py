@@ -1,0 +1,89 @@
+"""The audit trail: append-only, chained, readable by others."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypervisor.audit import AuditTrail, Outcome, read_trail
+from hypervisor.errors import HypervisorDenied, HypervisorInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hypervisor.host import XenHost
+
+
+def filled() -> tuple[AuditTrail, bytes]:
+    lines: list[bytes] = []
+    trail = AuditTrail(lines.append)
+    for number in range(4):
+        trail.append(
+            time_ns=number,
+            epoch=1,
+            who="domain 1 «web»",
+            action="H07",
+            what="AllocUnbound(remote=2)",
+            outcome=Outcome.DENIED,
+            why=(("ste-no-shared-type", "no type\u2026"),),
+        )
+    return trail, b"".join(lines)
+
+
+def test_a_trail_is_read_back() -> None:
+    trail, data = filled()
+    assert read_trail(data) == tuple(trail)
+    assert read_trail(b"") == ()
+
+
+@pytest.mark.parametrize("fault", ["edit", "drop", "swap", "repeat", "cut", "blank"])
+def test_a_changed_trail_is_refused(fault: str) -> None:
+    _, data = filled()
+    first, second, *rest = data.splitlines(keepends=True)
+    changed = {
+        "edit": [first.replace(b"remote=2", b"remote=3"), second, *rest],
+        "drop": [first, *rest],
+        "swap": [second, first, *rest],
+        "repeat": [first, first, second, *rest],
+        "cut": [first, second[:-1]],
+        "blank": [first, b"\n", second, *rest],
+    }[fault]
+    with pytest.raises(HypervisorInputError):
+        read_trail(b"".join(changed))
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.binary(max_size=100), at=st.integers(0, 900), bit=st.integers(0, 7))
+def test_any_input_is_read_or_refused(data: bytes, at: int, bit: int) -> None:
+    _, good = filled()
+    flipped = bytearray(good)
+    flipped[at % len(good)] ^= 1 << bit
+    for each in (data, data + b"\n", bytes(flipped), b'{"why":[]}\n', b"[" * 9000 + b"\n", b'"\\ud800"\n'):
+        try:
+            read_trail(each)
+        except HypervisorInputError as error:
+            refused = error
+        else:
+            continue
+        assert "\n" not in str(refused)
+    with pytest.raises(HypervisorInputError):
+        read_trail(good.replace(b'"time_ns":0', b'"time_ns":NaN'))
+
+
+def test_the_schema_describes_real_records(
+    repository: Path, host: XenHost, start: Callable[..., int]
+) -> None:
+    schema = json.loads((repository / "configs/schema/host-audit.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    with pytest.raises(HypervisorDenied):
+        host.guest(start("red")).alloc_unbound(start("green"))
+    records = list(host.trail)
+    assert {record.outcome for record in records} == {"done", "denied"}
+    for record in records:
+        jsonschema.validate(json.loads(record.encode()), schema)

@@ -1,0 +1,211 @@
+"""Virtual disks and networks: real bytes over shared rings, real counters, and front ends that lie."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hypervisor import blkif
+from hypervisor.attach import AttachResource, DetachResource
+from hypervisor.domctl import DestroyDomain
+from hypervisor.errors import AccessDenied, BadStateError, HypervisorUsageError, RingError
+from hypervisor.state import DOM0, AccessMode
+
+if TYPE_CHECKING:
+    from hypervisor.host import XenHost
+
+RED_DISK = "uuid:00000000-0000-0000-0000-00000000000a"
+RED_ROM = "uuid:00000000-0000-0000-0000-00000000000c"
+ALL = b"\xff" * 6
+Start = Callable[..., int]
+
+
+def attached(host: XenHost, domid: int, identity: str, mode: AccessMode = AccessMode.WRITE) -> int:
+    host.invoke(AttachResource(DOM0, domid, identity, mode))
+    return domid
+
+
+def test_what_is_written_is_read_and_counted(host: XenHost, start: Start) -> None:
+    red = attached(host, start("red"), RED_DISK)
+    disk = host.connect_disk(red, RED_DISK)
+    data = os.urandom(200 * 512)
+    disk.write(5, data)
+    assert disk.read(5, 200) == data
+    assert disk.read(0, 5) == bytes(5 * 512)
+    used = host.counters(red)
+    assert (used.blk_wr_ops, used.blk_wr_bytes) == (3, 200 * 512)
+    assert (used.blk_rd_ops, used.blk_rd_bytes) == (4, 205 * 512)
+
+
+def test_a_disk_keeps_its_content_for_its_next_user(host: XenHost, start: Start) -> None:
+    first, second = attached(host, start("red"), RED_DISK), start("red")
+    host.connect_disk(first, RED_DISK).write(0, b"kept".ljust(512, b"\0"))
+    with pytest.raises(BadStateError, match="in use"):
+        host.invoke(AttachResource(DOM0, second, RED_DISK, AccessMode.READ))
+    host.disconnect(first)
+    host.invoke(DetachResource(DOM0, first, RED_DISK))
+    attached(host, second, RED_DISK, AccessMode.READ)
+    assert host.connect_disk(second, RED_DISK).read(0, 1).startswith(b"kept")
+
+
+def test_the_back_end_refuses_writes_to_a_read_only_attachment(host: XenHost, start: Start) -> None:
+    disk = host.connect_disk(attached(host, start("red"), RED_ROM, AccessMode.READ), RED_ROM)
+    with pytest.raises(BadStateError, match="refused"):
+        disk.write(0, bytes(512))
+    assert disk.read(0, 1) == bytes(512)
+
+
+def test_a_read_only_resource_is_never_attached_for_writing(host: XenHost, start: Start) -> None:
+    with pytest.raises(BadStateError, match="read-only"):
+        attached(host, start("red"), RED_ROM)
+
+
+@pytest.mark.parametrize(("sector", "count"), [(2048, 1), (2047, 2), (-1, 1), (1 << 63, 1)])
+def test_no_sector_outside_the_disk(host: XenHost, start: Start, sector: int, count: int) -> None:
+    disk = host.connect_disk(attached(host, start("red"), RED_DISK), RED_DISK)
+    with pytest.raises(BadStateError):
+        disk.read(sector, count)
+
+
+def test_a_connection_needs_an_attachment_and_ends_with_it(host: XenHost, start: Start) -> None:
+    red = start("red")
+    with pytest.raises(BadStateError, match="not attached"):
+        host.connect_disk(red, RED_DISK)
+    attached(host, red, RED_DISK)
+    disk = host.connect_disk(red, RED_DISK)
+    host.invoke(DetachResource(DOM0, red, RED_DISK))
+    with pytest.raises(BadStateError, match="refused"):
+        disk.read(0, 1)
+
+
+def test_disconnecting_leaves_nothing_bound(host: XenHost, start: Start) -> None:
+    red = attached(host, attached(host, start("red"), RED_DISK), "vlan:1")
+    before = host.state
+    host.connect_disk(red, RED_DISK)
+    host.connect_vif(red, "vlan:1", "00:16:3e:00:00:01")
+    assert host.state != before
+    host.disconnect(red)
+    assert host.state == before
+
+
+def test_frames_reach_the_vlan_and_are_counted(host: XenHost, start: Start) -> None:
+    doms = [attached(host, start("red"), "vlan:1") for _ in range(3)]
+    vifs = [host.connect_vif(domid, "vlan:1", f"00:16:3e:00:00:0{domid}") for domid in doms]
+    vifs[0].send(vifs[1].mac, b"for one")
+    vifs[0].send(ALL, b"for all")
+    assert [[frame[14:] for frame in vif.receive()] for vif in vifs] == [
+        [],
+        [b"for one", b"for all"],
+        [b"for all"],
+    ]
+    used = [host.counters(domid) for domid in doms]
+    assert [(each.net_tx_packets, each.net_tx_bytes) for each in used] == [(2, 42), (0, 0), (0, 0)]
+    assert [(each.net_rx_packets, each.net_rx_bytes) for each in used] == [(0, 0), (2, 42), (1, 21)]
+
+
+def test_vlans_never_meet(host: XenHost, start: Start) -> None:
+    red, green = attached(host, start("red"), "vlan:1"), attached(host, start("green"), "vlan:2")
+    one = host.connect_vif(red, "vlan:1", "00:16:3e:00:00:01")
+    two = host.connect_vif(green, "vlan:2", "00:16:3e:00:00:02")
+    one.send(ALL, b"secret")
+    one.send(two.mac, b"secret")
+    assert two.receive() == ()
+    with pytest.raises(AccessDenied):
+        attached(host, green, "vlan:1")
+
+
+def test_a_guest_cannot_send_as_another(host: XenHost, start: Start) -> None:
+    first, second = (attached(host, start("red"), "vlan:1") for _ in range(2))
+    one = host.connect_vif(first, "vlan:1", "00:16:3e:00:00:01")
+    with pytest.raises(BadStateError, match="in use"):
+        host.connect_vif(second, "vlan:1", "00:16:3e:00:00:01")
+    one.mac = b"\x00\x16\x3e\x00\x00\x02"
+    with pytest.raises(BadStateError, match="refused"):
+        one.send(ALL, b"spoofed")
+
+
+def test_a_full_receiver_drops_and_goes_on(host: XenHost, start: Start) -> None:
+    first, second = (attached(host, start("red"), "vlan:1") for _ in range(2))
+    one = host.connect_vif(first, "vlan:1", "00:16:3e:00:00:01")
+    two = host.connect_vif(second, "vlan:1", "00:16:3e:00:00:02")
+    for number in range(20):
+        one.send(ALL, bytes([number]))
+    assert [frame[14] for frame in two.receive()] == list(range(8))
+    one.send(ALL, b"again")
+    assert two.receive()[0][14:] == b"again"
+    assert host.counters(second).net_rx_packets == 9
+
+
+def test_a_destroyed_guest_leaves_its_vlan_and_its_successor_inherits_nothing(
+    host: XenHost, start: Start
+) -> None:
+    first, second = (attached(host, start("red"), "vlan:1") for _ in range(2))
+    one = host.connect_vif(first, "vlan:1", "00:16:3e:00:00:01")
+    gone = host.connect_vif(second, "vlan:1", "00:16:3e:00:00:02")
+    host.monitor.invoke(DestroyDomain(DOM0, second))
+    heir = attached(host, start("red"), "vlan:1")
+    assert heir == second
+    one.send(gone.mac, b"secret")
+    host.run(1)
+    assert host.counters(heir).net_rx_bytes == 0
+    host.connect_vif(heir, "vlan:1", "00:16:3e:00:00:02")
+    with pytest.raises(HypervisorUsageError):
+        gone.send(ALL, b"from the grave")
+
+
+def test_memory_and_time_are_metered(host: XenHost, start: Start) -> None:
+    red = start("red", memory_mib=2, cap=50)
+    host.add_work(red, 10**9)
+    host.run(300_000_000)
+    used = host.counters(red)
+    assert used.cpu_ns == 150_000_000
+    assert used.page_ns == 512 * 300_000_000
+    books = host.host_counters()
+    domains = sum(host.counters(domid).cpu_ns for domid in host.state.domains)
+    assert domains + sum(books.idle_ns) + books.retired_cpu_ns == 2 * books.time_ns
+    host.invoke(DestroyDomain(DOM0, red))
+    books = host.host_counters()
+    assert books.retired_cpu_ns == used.cpu_ns
+    assert books.pages == books.free_pages + sum(each.memory.pages for each in host.state.domains.values())
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(page=st.binary(max_size=1200), producer=st.integers(0, 2**32 - 1))
+def test_a_front_end_that_writes_nonsense_hurts_only_itself(
+    host: XenHost, page: bytes, producer: int, start: Start
+) -> None:
+    red = start("red")
+    host.invoke(AttachResource(DOM0, red, RED_DISK, AccessMode.WRITE))
+    disk = host.connect_disk(red, RED_DISK)
+    guest, ring = host.guest(red), disk._ring._page
+    guest.write(ring.gfn, 64, page)
+    guest.write(ring.gfn, 0, struct.pack("<I", producer))
+    guest.send(disk._link.front_port)
+    before = host.state
+    with suppress(RingError, BadStateError):
+        disk._interrupt()
+    assert host.state is before
+    host.disconnect(red)
+    host.invoke(DestroyDomain(DOM0, red))
+
+
+def test_a_request_cannot_name_a_page_that_was_not_shared(host: XenHost, start: Start) -> None:
+    red = attached(host, start("red"), RED_DISK)
+    disk = host.connect_disk(red, RED_DISK)
+    segment = struct.pack("<IBB2x", 4000, 0, 7)
+    disk._ring.put_request((struct.pack("<BBH4xQQ", 0, 1, 0, 9, 0) + segment).ljust(112, b"\0"))
+    disk._link.front.send(disk._link.front_port)
+    with pytest.raises(BadStateError, match="refused"):
+        disk._interrupt()
+    assert host.counters(red).blk_rd_ops == 0
+
+
+def test_the_ring_layout_is_that_of_xen() -> None:
+    assert (blkif._ENTRY, blkif._RESPONSE.size, blkif._SEGMENT.size) == (112, 16, 8)

@@ -1,0 +1,387 @@
+"""The launch rule: the order of its steps, the way back from every one of them, and the demo's domains."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from acm import policyfile
+from hypervisor import hostconfig, xlconfig
+from hypervisor.attach import RelabelResource
+from hypervisor.domctl import DestroyDomain
+from hypervisor.errors import (
+    AccessDenied,
+    HypervisorInputError,
+    NoSuchObjectError,
+    OutOfResourceError,
+    PolicyMismatch,
+    ResourceMismatchError,
+    Undecided,
+)
+from hypervisor.folder import FolderSource
+from hypervisor.host import XenHost
+from hypervisor.launch import KERNEL_GFN, Launcher
+from hypervisor.ports import DomainReading, LaunchMeasurement, VtpmOrder
+from hypervisor.state import DOM0, AccessMode, DomainStatus, GrantKind, Resource, ResourceKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from acm.policy import Policy
+    from hypervisor.hostconfig import HostDescription
+
+CONFIG = b"""
+name = "web"
+kernel = "kernel"
+ramdisk = "ramdisk"
+memory = 8
+disk = [ '/dev/red,raw,xvda,rw' ]
+vif = [ 'vlan=1' ]
+access_control = [ "policy=test,label=red" ]
+"""
+
+
+@dataclass
+class Outside:
+    """Everything that the launcher talks to: notes each step, and fails where it is told to."""
+
+    host: XenHost
+    files: dict[str, bytes]
+    fail_at: str | None = None
+    steps: list[str] = field(default_factory=list)
+    measured: list[LaunchMeasurement] = field(default_factory=list)
+    ordered: list[VtpmOrder] = field(default_factory=list)
+    readings: list[DomainReading] = field(default_factory=list)
+    uuids: Iterator[int] = field(default_factory=lambda: iter(range(1, 1000)))
+
+    def _step(self, name: str) -> None:
+        if name == self.fail_at:
+            raise RuntimeError(f"{name} failed")
+        self.steps.append(name)
+
+    def read(self, path: str, limit: int) -> bytes:
+        self._step(f"read {path}")
+        assert len(self.files[path]) <= limit
+        return self.files[path]
+
+    def create(self, order: VtpmOrder) -> str:
+        self._step("vtpm")
+        self.ordered.append(order)
+        return "b" * 64
+
+    def destroy(self, vid: str) -> None:
+        assert vid == self.ordered[-1].vid
+        self._step("vtpm destroyed")
+
+    def measure_launch(self, launch: LaunchMeasurement) -> None:
+        domain = next(each for each in self.host.state.domains.values() if each.uuid == launch.uuid)
+        assert not domain.started, "measured after the domain ran"
+        self._step("measured")
+        self.measured.append(launch)
+
+    def measure_stop(self, launch: LaunchMeasurement) -> None:
+        assert launch == self.measured[-1]
+        self._step("stop measured")
+
+    def started(self, reading: DomainReading) -> None:
+        self._step("meter")
+        self.readings.append(reading)
+
+    def stopped(self, reading: DomainReading) -> None:
+        self._step("meter stopped")
+        self.readings.append(reading)
+
+    def new_uuid(self) -> str:
+        return f"00000000-0000-4000-8000-{next(self.uuids):012x}"
+
+    def launcher(self) -> Launcher:
+        return Launcher(self.host, files=self, measurer=self, vtpms=self, meter=self, new_uuid=self.new_uuid)
+
+
+@pytest.fixture
+def outside(host: XenHost) -> Outside:
+    return Outside(host, {"kernel": b"K" * 5000, "ramdisk": b"R" * 4096})
+
+
+def test_a_launch_takes_its_steps_in_order(host: XenHost, outside: Outside) -> None:
+    launched = outside.launcher().launch(CONFIG)
+    assert outside.steps == ["read kernel", "read ramdisk", "vtpm", "measured", "meter"]
+    domain = host.state.domain(launched.domid)
+    assert (domain.status, domain.label, domain.label_sealed) == (DomainStatus.RUNNING, "red", True)
+    guest = host.guest(launched.domid)
+    assert guest.read(KERNEL_GFN + 1, 0, 905) == b"K" * 904 + b"\0"
+    assert guest.read(KERNEL_GFN + 2, 0, 4096) == b"R" * 4096
+    launched.disks[0].write(0, bytes(512))
+    assert host.counters(launched.domid).blk_wr_ops == 1
+
+
+def test_what_is_measured_is_what_runs(outside: Outside) -> None:
+    launched = outside.launcher().launch(CONFIG)
+    assert launched.measurement == LaunchMeasurement(
+        vid="00000000000040008000000000000002",
+        name="web",
+        uuid="00000000-0000-4000-8000-000000000001",
+        label="red",
+        config_digest=hashlib.sha256(CONFIG).hexdigest(),
+        kernel=hashlib.sha256(b"K" * 5000).hexdigest(),
+        ramdisk=hashlib.sha256(b"R" * 4096).hexdigest(),
+        disks=("xvda rw uuid:00000000-0000-0000-0000-00000000000a",),
+        policy_digest=outside.host.state.policy.digest,
+        binding_digest="b" * 64,
+    )
+    assert outside.ordered == [
+        VtpmOrder(
+            vid=launched.vid,
+            domain=launched.uuid,
+            label="red",
+            ste_types=("red",),
+            chwall_types=(),
+            policy_digest=outside.host.state.policy.digest,
+            policy_version="1.0",
+        )
+    ]
+
+
+def test_a_stop_gives_the_last_reading_and_leaves_nothing(host: XenHost, outside: Outside) -> None:
+    before = host.state
+    launcher = outside.launcher()
+    launched = launcher.launch(CONFIG)
+    host.add_work(launched.domid, 1000)
+    host.run(1000)
+    outside.steps.clear()
+    launcher.stop(launched)
+    assert outside.steps == ["meter stopped", "stop measured", "vtpm destroyed"]
+    assert outside.readings[-1].counters.cpu_ns == 1000
+    assert host.state == before
+    assert host._memory.touched() == 0
+    with pytest.raises(NoSuchObjectError):
+        launcher.stop(launched)
+
+
+def test_a_stop_spares_the_successor_of_a_domain_that_is_gone(host: XenHost, outside: Outside) -> None:
+    launcher = outside.launcher()
+    first = launcher.launch(CONFIG)
+    host.invoke(DestroyDomain(DOM0, first.domid))
+    second = launcher.launch(CONFIG)
+    assert second.domid == first.domid
+    stale = replace(first, vid=second.vid, measurement=second.measurement)
+    with pytest.raises(NoSuchObjectError):
+        launcher.stop(stale)
+    assert host.state.domain(second.domid).uuid == second.uuid
+
+
+OUTSIDE_STEPS = ["read kernel", "read ramdisk", "vtpm", "measured", "meter"]
+INSIDE_STEPS = ["CreateDomain", "BuildDomain", "AttachResource", "UnpauseDomain", "GrantAccess", "MapGrant",
+                "AllocUnbound", "BindInterdomain"]  # fmt: skip
+TAKEN_BACK = {"vtpm": "vtpm destroyed", "measured": "stop measured"}
+
+
+@pytest.mark.parametrize("step", OUTSIDE_STEPS)
+def test_a_failure_outside_takes_everything_back(step: str, host: XenHost, outside: Outside) -> None:
+    before = host.state
+    outside.fail_at = step
+    with pytest.raises(RuntimeError, match=f"{step} failed"):
+        outside.launcher().launch(CONFIG)
+    check_as_before(host, outside, before)
+
+
+@pytest.mark.parametrize("count", range(4))
+@pytest.mark.parametrize("step", INSIDE_STEPS)
+def test_a_failing_hypercall_takes_everything_back(
+    step: str, count: int, host: XenHost, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, real, seen = host.state, host.monitor.invoke, iter(range(1000))
+
+    def failing(call: object, **more: str) -> int:
+        if type(call).__name__ == step and next(seen) == count:
+            raise OutOfResourceError("test", f"{step} failed")
+        return real(call, **more)  # type: ignore[arg-type]  # the call is passed on as it came
+
+    monkeypatch.setattr(host.monitor, "invoke", failing)
+    try:
+        outside.launcher().launch(CONFIG)
+    except OutOfResourceError:
+        check_as_before(host, outside, before)
+    else:
+        assert 1 <= next(seen) <= count, "the step never came"
+
+
+def check_as_before(host: XenHost, outside: Outside, before: object) -> None:
+    assert host.state == before
+    assert host._memory.touched() == 0
+    done = [step for step in outside.steps if step in TAKEN_BACK]
+    assert outside.steps[-len(done) :] == [TAKEN_BACK[step] for step in reversed(done)] if done else True
+    outside.fail_at = None
+    outside.steps.clear()
+    assert outside.launcher().launch(CONFIG).domid == 1
+
+
+def test_a_step_that_cannot_be_taken_back_is_told(
+    host: XenHost, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside.fail_at = "meter"
+
+    def stuck(vid: str) -> None:
+        raise OSError(f"vTPM {vid[:4]} is stuck")
+
+    monkeypatch.setattr(outside, "destroy", stuck)
+    before = host.state
+    with pytest.raises(RuntimeError) as failed:
+        outside.launcher().launch(CONFIG)
+    assert failed.value.__notes__ == ["could not take back: vTPM: vTPM 0000 is stuck"]
+    assert host.state == before
+    assert outside.steps[-1] == "stop measured"
+
+
+def edited(old: bytes, new: bytes) -> bytes:
+    assert old in CONFIG
+    return CONFIG.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "code"),
+    [
+        (edited(b"label=red", b"label=green"), AccessDenied, "ste-no-shared-type"),
+        (edited(b"/dev/red", b"/dev/green"), AccessDenied, "ste-no-shared-type"),
+        (edited(b"vlan=1", b"vlan=2"), AccessDenied, "ste-no-shared-type"),
+        (edited(b"/dev/red", b"/dev/unlisted"), AccessDenied, "unlabeled-confined"),
+        (edited(b"vlan=1", b"vlan=9"), AccessDenied, "unlabeled-confined"),
+        (edited(b'access_control = [ "policy=test,label=red" ]', b""), AccessDenied, "unlabeled-confined"),
+        (edited(b"label=red", b"label=purple"), Undecided, "unknown-label"),
+        (edited(b"policy=test", b"policy=other"), PolicyMismatch, "policy-mismatch"),
+    ],
+)
+def test_a_refused_launch_reads_nothing_and_is_recorded(
+    config: bytes, error: type[Exception], code: str, host: XenHost, outside: Outside
+) -> None:
+    before = host.state
+    with pytest.raises(error) as refused:
+        outside.launcher().launch(config)
+    assert refused.value.code == code  # type: ignore[attr-defined]  # all of them have one
+    assert host.state is before
+    assert outside.steps == []
+    assert [(record.who, record.outcome, record.why[0][0]) for record in host.trail] == [
+        ("toolstack", "denied", code)
+    ]
+
+
+def test_all_reasons_are_given_at_once(outside: Outside) -> None:
+    with pytest.raises(AccessDenied) as denied:
+        outside.launcher().launch(edited(b"/dev/red", b"/dev/green").replace(b"vlan=1", b"vlan=2"))
+    assert len(denied.value.decision.reasons) == 1
+    outside.host.invoke(RelabelResource(DOM0, "vlan:2", "green", "blue"))
+    with pytest.raises(AccessDenied) as denied:
+        outside.launcher().launch(edited(b"/dev/red", b"/dev/green").replace(b"vlan=1", b"vlan=2"))
+    assert len(denied.value.decision.reasons) == 2
+
+
+def test_a_path_that_now_leads_elsewhere_does_not_carry_the_label_along(
+    description: HostDescription, policy: Policy
+) -> None:
+    """The label is the identity's: when a path is given to another disk, that disk keeps its own label."""
+    red, green, *rest = description.resources
+    swapped = replace(
+        description, resources=(replace(red, path="/dev/x"), replace(green, path="/dev/red"), *rest)
+    )
+    host = XenHost(swapped, policy)
+    with pytest.raises(AccessDenied):
+        Outside(host, {"kernel": b"K", "ramdisk": b"R"}).launcher().launch(CONFIG)
+
+
+def test_a_disk_known_by_its_content_must_have_it(description: HostDescription, policy: Policy) -> None:
+    content = b"tools".ljust(1024, b"!")
+    identity = "sha256:" + hashlib.sha256(content).hexdigest()
+    rom = Resource(ResourceKind.DISK, identity, "red", AccessMode.READ, "tools.img", 1)
+    host = XenHost(replace(description, resources=(*description.resources, rom)), policy)
+    outside = Outside(host, {"kernel": b"K", "ramdisk": b"R", "tools.img": content})
+    config = edited(b"/dev/red,raw,xvda,rw", b"tools.img,raw,xvda,r")
+    launched = outside.launcher().launch(config)
+    assert launched.disks[0].read(0, 3) == content.ljust(1536, b"\0")
+    assert launched.measurement.disks == (f"xvda r {identity}",)
+    outside.launcher().stop(launched)
+    outside.files["tools.img"] = content.replace(b"!", b"?", 1)
+    with pytest.raises(ResourceMismatchError):
+        outside.launcher().launch(config)
+
+
+def test_memory_must_hold_images_and_drivers(outside: Outside) -> None:
+    with pytest.raises(OutOfResourceError, match="too small"):
+        outside.launcher().launch(edited(b"memory = 8", b"memory = 5"))
+
+
+@pytest.fixture
+def embedded(repository: Path) -> Outside:
+    folder = repository / "configs/hosts"
+    description = hostconfig.parse((folder / "embedded.yaml").read_bytes())
+    host = XenHost(description, policyfile.load((folder / description.policy).read_bytes()))
+    return Outside(host, {"vmlinuz": b"K" * 9000, "initrd.img": b"R" * 9000})
+
+
+@pytest.fixture
+def demo(repository: Path) -> Callable[[str], bytes]:
+    return lambda name: (repository / f"configs/hosts/{name}.cfg").read_bytes()
+
+
+def test_the_demo_three_run_and_two_are_refused(embedded: Outside, demo: Callable[[str], bytes]) -> None:
+    host, running = embedded.host, {}
+    launcher = embedded.launcher()
+    for name in ("cola-web", "cola-db", "bank-web"):
+        running[name] = launcher.launch(demo(name)).domid
+    for name, code in (("juice-web", "chwall-conflict"), ("cola-reports", "ste-no-shared-type")):
+        with pytest.raises(AccessDenied) as denied:
+            launcher.launch(demo(name))
+        assert denied.value.code == code
+    web, database, bank = (host.guest(domid) for domid in running.values())
+    port = web.bind_interdomain(database.domid, database.alloc_unbound(web.domid))
+    web.send(port)
+    database.write(0, 0, b"rows")
+    handle = web.map_grant(
+        database.domid, database.grant_access(web.domid, 0, GrantKind.READ), writable=False
+    )
+    assert web.read_mapped(handle, 0, 4) == b"rows"
+    for act in (
+        lambda: bank.alloc_unbound(web.domid),
+        lambda: bank.map_grant(web.domid, web.grant_access(bank.domid, 0, GrantKind.READ), writable=False),
+    ):
+        with pytest.raises(AccessDenied):
+            act()
+
+
+def test_the_competitor_runs_alone(embedded: Outside, demo: Callable[[str], bytes]) -> None:
+    embedded.launcher().launch(demo("juice-web"))
+    with pytest.raises(AccessDenied):
+        embedded.launcher().check(xlconfig.parse(demo("cola-db")))
+
+
+def test_files_come_only_from_the_folder(tmp_path: Path) -> None:
+    root = tmp_path / "boot"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub/kernel").write_bytes(b"inside")
+    (tmp_path / "secret").write_bytes(b"outside")
+    (root / "link").symlink_to("sub/kernel")
+    (root / "out").symlink_to("../secret")
+    source = FolderSource(root)
+    (root / "way").symlink_to("sub")
+    assert source.read("sub/kernel", 6) == source.read("sub//./kernel", 6) == b"inside"
+    for path in (
+        "../secret",
+        "sub/../../secret",
+        "out",
+        "link",
+        "way/kernel",
+        str(tmp_path / "secret"),
+        ".",
+        "",
+        "sub",
+        "a\0b",
+    ):
+        with pytest.raises(HypervisorInputError):
+            source.read(path, 100)
+    with pytest.raises(HypervisorInputError, match="larger"):
+        source.read("sub/kernel", 5)
+    with pytest.raises(FileNotFoundError):
+        source.read("missing", 5)
