@@ -1,0 +1,84 @@
+"""``shype domain``: launch and run domains on a host."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+from pathlib import Path
+
+from shype.cli.verb import Handler, Verbs, add_verb, verbs_of
+from shype.report import Json, Report
+
+_LAUNCH = """\
+Decided by the Chinese Wall and type enforcement, measured into PCR 13, given a vTPM
+under its label, and only then started; a refusal leaves the host as it was.
+
+Exit: 0 it runs, 1 denied, 2 wrong usage, 3 a broken config.
+
+Example (with a host from shype host boot /tmp/h and a policy from shype policy load):
+  shype domain launch configs/hosts/cola-web.cfg --host /tmp/h --tenant cola
+"""
+_STOP = """\
+Example:
+  shype domain stop cola-web --host /tmp/h
+"""
+_CONNECT = """\
+FROM offers an event channel and a page, TO binds and maps them and reads what is there.
+
+Exit: 0 permitted, 1 denied.
+
+Example:
+  shype domain connect cola-web cola-db --host /tmp/h
+"""
+_RUN = """\
+Guests use CPU, disk and network; the meter reads every domain once a minute.
+
+Example:
+  shype domain run 600 --host /tmp/h
+"""
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of the group."""
+    verbs = verbs_of(parser)
+    launch = _verb(verbs, "launch", "decide, measure, label and start a domain", _LAUNCH, _launch)
+    launch.add_argument("config", type=Path, metavar="CFG", help="xl domain config with a label")
+    launch.add_argument("--tenant", metavar="T", help="who pays for it (default: its label)")
+    stop = _verb(verbs, "stop", "end a domain", _STOP, _stop)
+    stop.add_argument("name", metavar="NAME", help="the domain")
+    connect = _verb(
+        verbs, "connect", "try an event channel and a grant between two domains", _CONNECT, _connect
+    )
+    connect.add_argument("first", metavar="FROM", help="a running domain")
+    connect.add_argument("second", metavar="TO", help="a running domain")
+    run = _verb(verbs, "run", "let system time pass under a workload", _RUN, _run)
+    run.add_argument("seconds", type=int, metavar="SECONDS", help="1 to 86400")
+
+
+def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> argparse.ArgumentParser:
+    verb = add_verb(verbs, name, line, epilog, handler)
+    verb.add_argument("--host", type=Path, required=True, metavar="HOSTDIR", help="the host's folder")
+    return verb
+
+
+def _launch(arguments: argparse.Namespace) -> Report:
+    config = base64.b64encode(arguments.config.read_bytes()).decode()
+    return _call(arguments, "launch", {"config": config, "tenant": arguments.tenant})
+
+
+def _stop(arguments: argparse.Namespace) -> Report:
+    return _call(arguments, "stop", {"name": arguments.name})
+
+
+def _connect(arguments: argparse.Namespace) -> Report:
+    return _call(arguments, "connect", {"from": arguments.first, "to": arguments.second})
+
+
+def _run(arguments: argparse.Namespace) -> Report:
+    return _call(arguments, "run", {"seconds": arguments.seconds})
+
+
+def _call(arguments: argparse.Namespace, verb: str, values: dict[str, Json]) -> Report:
+    from shype.host.socket import call
+
+    return call(arguments.host, verb, values)

@@ -1,0 +1,1 @@
+"""``shype demo``: the main job told as a list of public commands, then the attacks that must fail."""

@@ -1,0 +1,289 @@
+"""The embedded host: measured boot, policy, guests with vTPMs, evidence and usage records, on a Xen model.
+
+PCR 0-9 come from ``attest.boot`` (a recorded firmware, GRUB's rules, real boot files), PCR 12 and 13 from the
+runtime log. Nothing runs before a policy is loaded: without one there is nobody to ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from acm import policyfile
+from attest.attester import Logs, attest
+from attest.boot.multiboot2 import BootResult, boot
+from attest.evidence import Evidence, FirmwareLog
+from attest.runtime_events import HypervisorReport, PolicyLoaded
+from attest.runtime_log import RuntimeLog
+from hypervisor import hostconfig, xlconfig
+from hypervisor.audit import AuditTrail
+from hypervisor.folder import FolderSource
+from hypervisor.host import XenHost
+from hypervisor.hostconfig import HostDescription
+from hypervisor.launch import LaunchedDomain, Launcher
+from metering.key import host_id, key_id
+from metering.meter import Meter
+from metering.platform_key import make_platform_key
+from metering.record import tenant_bytes
+from metering.register import Setup
+from shype import packaged
+from shype.errors import ShypeUsageError
+from shype.files import write
+from shype.host.guests import Guests
+from shype.host.tpm import BANKS, HostTpm, make_tpm
+from shype.host.usage import LaunchMeter, Usage, Workload
+from vtpm.ek_certificate import EkIssuer, Validity, self_signed
+from vtpm.key import Key
+from vtpm.tpm2.constants import Alg
+from vtpm.vtpm_manager import VtpmManager
+
+DESCRIPTION: Final = "host.yaml"
+CERTIFICATES: Final = "certificates"
+USAGE: Final = "usage"
+METER_KEY: Final = "meter-key.json"
+AUDIT_LOG: Final = "audit.log"
+RUNTIME_LOG: Final = "runtime.log"
+RECORDING: Final = "recordings/ovmf-2022.11-q35.bin"
+"""The firmware that the embedded host replays; evidence names it."""
+XEN_VERSION: Final = "4.17"
+PCR_POLICY: Final = 12
+PCR_DOMAINS: Final = 13
+MAX_BOOT_FILE: Final = 512 << 20
+SECOND: Final = 1_000_000_000
+TICK_NS: Final = 60 * SECOND
+VTPM_CA_LIFE: Final = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What this boot started with."""
+
+    measured: BootResult
+    recording: str
+
+
+def create(folder: Path, description: bytes) -> HostDescription:
+    """Make a new host in ``folder``, which must not exist: its description and a TPM with EK certificate.
+
+    Raises HypervisorInputError for a broken description, FileExistsError, ProcessError of the TPM's maker;
+    then nothing is left.
+    """
+    parsed = hostconfig.parse(description)
+    folder.mkdir(mode=0o700)
+    try:
+        certificates = make_tpm(folder, parsed.name)
+        (folder / DESCRIPTION).write_bytes(description)
+        (folder / CERTIFICATES).mkdir()
+        for name, pem in certificates.items():
+            (folder / CERTIFICATES / name).write_bytes(pem)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return parsed
+
+
+class EmbeddedHost:
+    """A host that is switched on. Use it in a ``with`` block; its end is power-off."""
+
+    def __init__(self, folder: Path, boot_folder: Path) -> None:
+        """Power on and boot from the files in ``boot_folder``.
+
+        Raises BootError where the boot files do not boot, OSError, errors of the TPM.
+        """
+        self.folder = folder
+        self.description = hostconfig.parse(_read(folder / DESCRIPTION, "make it with: shype host init"))
+        self._files = FolderSource(boot_folder)
+        self._ends = contextlib.ExitStack()
+        self.xen: XenHost | None = None
+        self.launched: dict[str, LaunchedDomain] = {}
+        self._launcher: Launcher | None = None
+        try:
+            self._power_on()
+        except BaseException:
+            self._ends.close()
+            raise
+
+    def _power_on(self) -> None:
+        recording = (packaged.ROOT / RECORDING).read_bytes()
+        measured = boot(recording, lambda path: self._files.read(path.lstrip("/"), MAX_BOOT_FILE), BANKS)
+        self.boot = Boot(measured, Path(RECORDING).name)
+        self.tpm = self._ends.enter_context(HostTpm(self.folder))
+        for event in measured.measurements:
+            self.tpm.extend(event.pcr, {Alg.from_name(bank): value for bank, value in event.digests.items()})
+        self.tpm.tpm.lock_platform()
+        self.log = self._ends.enter_context(
+            RuntimeLog(self.folder / RUNTIME_LOG, self.tpm.extend, self.tpm.read)
+        )
+        self.log.append(PCR_POLICY, self._report().encode())
+        self._start_services()
+
+    def _report(self) -> HypervisorReport:
+        return HypervisorReport(
+            version=XEN_VERSION,
+            build_id=self.boot.measured.build_id,
+            commandline=self.boot.measured.xen_commandline,
+            xsm_module="acm",
+            xsm_mode="enforcing",
+            flask_policy=None,
+        )
+
+    def _start_services(self) -> None:
+        append: Callable[[bytes], object] = lambda event: self.log.append(PCR_DOMAINS, event)  # noqa: E731
+        shutil.rmtree(self.folder / "vtpm", ignore_errors=True)
+        manager = VtpmManager(self.folder / "vtpm", os.urandom(32), vtpm_authority(self.description.name))
+        resets = self.tpm.tpm.clock().reset_count
+        self.guests = Guests(manager, self.tpm.ak.name, resets, append)
+        self._ends.callback(self.guests.close)
+        self.meter_key, bundle = make_platform_key(self.tpm.tpm, self.tpm.ak)
+        self.usage = Usage(self.guests)
+        setup = Setup(
+            host=host_id(self.tpm.ak.name),
+            epoch=resets,
+            key=key_id(self.meter_key.spki()),
+            pcpus=self.description.pcpus,
+            period_ns=TICK_NS,
+        )
+        self.meter = Meter.resume(
+            self.folder / USAGE, f"shype/{self.description.name}", setup, self.usage, self.usage
+        )
+        self._ends.callback(self.meter.abandon)
+        write(self.folder / USAGE / METER_KEY, bundle.encode())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ends.close()
+
+    def load_policy(self, data: bytes) -> int:
+        """Measure an ACM policy, then enforce it; return its epoch.
+
+        The first policy opens the host. A later one is refused (HypervisorDenied) while anything that lives
+        disagrees with it; then the one in force is measured again, so the last policy event is always true.
+        """
+        policy = policyfile.load(data)
+        event = PolicyLoaded(policy.name, policy.version, policy.digest, policy.root).encode()
+        if self.xen is None:
+            xen = XenHost(self.description, policy, trail=self._trail(), clock=time.time_ns)
+            self.log.append(PCR_POLICY, event)
+            self._open(xen)
+            return xen.state.policy.epoch
+        before = self.xen.state.policy
+        self.log.append(PCR_POLICY, event)
+        try:
+            return self.xen.replace_policy(policy, actor="operator", why="shype policy load")
+        except BaseException:
+            again = PolicyLoaded(before.name, before.version, before.digest, before.root)
+            self.log.append(PCR_POLICY, again.encode())
+            raise
+
+    def _open(self, xen: XenHost) -> None:
+        self.xen = self.usage.host = xen
+        vids: Callable[[str], str] = lambda domain: next(  # noqa: E731
+            vid for vid, each in self.guests.vtpms.items() if each.vtpm.record.domain == domain
+        )
+        self._launcher = Launcher(
+            xen,
+            files=self._files,
+            measurer=self.guests,
+            vtpms=self.guests,
+            meter=LaunchMeter(self.meter, self.usage, vids),
+            new_uuid=lambda: str(uuid.uuid4()),
+        )
+
+    def _trail(self) -> AuditTrail:
+        sink = os.open(self.folder / AUDIT_LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._ends.callback(os.close, sink)
+        return AuditTrail(lambda line: os.write(sink, line))
+
+    def running(self) -> XenHost:
+        """Return the hypervisor; raises ShypeUsageError before a policy is loaded."""
+        if self.xen is None:
+            raise ShypeUsageError("no policy is loaded: nothing may run; load one: shype policy load")
+        return self.xen
+
+    def launch(self, config: bytes, tenant: str | None = None) -> LaunchedDomain:
+        """Launch a domain from its xl config; ``tenant`` pays for it (default: its label)."""
+        self.running()
+        assert self._launcher is not None
+        name = xlconfig.parse(config).name
+        if name in self.launched:
+            raise ShypeUsageError(f"a domain {name!r} runs already; stop it first: shype domain stop {name}")
+        if tenant is not None:
+            self.usage.tenants[name] = tenant_bytes(tenant).rstrip(b"\0").decode()
+        self.launched[name] = self._launcher.launch(config)
+        return self.launched[name]
+
+    def stop(self, name: str) -> None:
+        """End a domain."""
+        assert self._launcher is not None
+        self._launcher.stop(self.domain(name))
+        del self.launched[name]
+
+    def domain(self, name: str) -> LaunchedDomain:
+        """Return a running domain by name; raises ShypeUsageError."""
+        found = self.launched.get(name)
+        if found is None:
+            raise ShypeUsageError(
+                f"no domain {name!r} runs here; running: {', '.join(self.launched) or 'none'}"
+            )
+        return found
+
+    def run(self, seconds: int, workload: Workload) -> None:
+        """Let ``seconds`` of system time pass under a workload, with a reading every tick."""
+        xen = self.running()
+        for _ in range(seconds):
+            for domain in self.launched.values():
+                workload.step(xen, domain, SECOND)
+            xen.run(SECOND)
+            if xen.now_ns % TICK_NS == 0:
+                self.meter.tick()
+
+    def evidence(self, nonce: bytes, ak: Key | None = None) -> Evidence:
+        """Return evidence of this host and all its domains for ``nonce``."""
+        firmware = FirmwareLog(
+            f"recorded:{self.boot.recording} with this host's loader", self.boot.measured.event_log
+        )
+        return attest(
+            nonce,
+            self.description.name,
+            self.tpm.quoting(ak),
+            tuple(self.guests.vtpms.values()),
+            Logs(self.log.cel(), firmware),
+        )
+
+    def checkpoint(self) -> bytes:
+        """Sign the usage log with the key that only this platform state has; return the checkpoint."""
+        return self.meter.sign(self.meter_key)
+
+
+def vtpm_authority(name: str) -> EkIssuer:
+    """Make the authority that certifies the vTPMs of one boot."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    validity = Validity(now - timedelta(minutes=5), now + VTPM_CA_LIFE)
+    return EkIssuer(
+        key,
+        self_signed(key, f"vTPM manager of {name}", serial=x509.random_serial_number(), validity=validity),
+    )
+
+
+def _read(path: Path, advice: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ShypeUsageError(f"{path.parent}: holds no host; {advice} {path.parent}") from None

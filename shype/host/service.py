@@ -1,0 +1,255 @@
+"""The verbs of a running host: each takes JSON arguments and gives a report; the loop that serves them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import signal
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
+
+from hypervisor.errors import AccessDenied, HypervisorDenied
+from hypervisor.state import GrantKind
+from metering.log import read_published
+from shype.errors import ShypeUsageError
+from shype.exits import exit_for
+from shype.host.embedded import EmbeddedHost
+from shype.host.socket import Reply, listening, serve_one
+from shype.host.usage import Workload
+from shype.report import Exit, Json, Report
+from vtpm.tpm2.constants import Alg
+from vtpm.tpm2.pcrs import PcrSelection
+
+Arguments = Mapping[str, Json]
+SHOWN_PCRS: Final = (*range(10), 12, 13)
+MAX_SECONDS: Final = 86_400
+GREETING: Final = b"hello from across a grant"
+
+
+class PowerOff(Exception):  # noqa: N818 - not an error: it ends the loop
+    """Somebody asked this host to power off."""
+
+
+def serve(host: EmbeddedHost, ready: Callable[[], None]) -> None:
+    """Answer requests until power-off, SIGTERM or SIGINT; ``ready`` is called when the socket listens."""
+    service = Service(host)
+    with listening(host.folder) as server:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _power_off)
+        ready()
+        try:
+            while not service.off:
+                serve_one(server, service.answer)
+        except PowerOff:
+            pass
+
+
+def _power_off(_number: int, _frame: object) -> NoReturn:
+    raise PowerOff
+
+
+class Service:
+    """Carries out requests on one host."""
+
+    def __init__(self, host: EmbeddedHost) -> None:
+        self._host = host
+        self.off = False
+        self._verbs: dict[str, Callable[[Arguments], Report]] = {
+            "status": self._status,
+            "poweroff": self._poweroff,
+            "endorsement": self._endorsement,
+            "activate": self._activate,
+            "load-policy": self._load_policy,
+            "launch": self._launch,
+            "stop": self._stop,
+            "connect": self._connect,
+            "run": self._run,
+            "attest": self._attest,
+            "sign": self._sign,
+        }
+
+    def answer(self, verb: str, arguments: Arguments) -> Reply:
+        """Carry out one request; never raises for what the caller or the other side got wrong."""
+        act = self._verbs.get(verb)
+        if act is None:
+            return _error(Exit.USAGE, f"a host does not know {verb!r}")
+        try:
+            return Reply(act(arguments))
+        except HypervisorDenied as error:
+            return Reply(_denied(error))
+        except OSError as error:
+            return _error(Exit.USAGE, f"{error.filename or verb}: {error.strerror or error}")
+        except Exception as error:
+            code = exit_for(error)
+            if code is None:
+                raise
+            return _error(code, str(error))
+
+    def _status(self, _: Arguments) -> Report:
+        host = self._host
+        selection = PcrSelection.of(Alg.SHA256, SHOWN_PCRS)
+        values = dict(zip(SHOWN_PCRS, host.tpm.tpm.pcr_read(selection), strict=True))
+        policy = host.xen.state.policy if host.xen is not None else None
+        document: dict[str, Json] = {
+            "host": host.description.name,
+            "policy": None
+            if policy is None
+            else {
+                "name": policy.name,
+                "version": policy.version,
+                "digest": policy.digest,
+                "epoch": policy.epoch,
+            },
+            "domains": [
+                {"domid": each.domid, "name": name, "label": each.config.label, "vid": each.vid}
+                for name, each in host.launched.items()
+            ],
+            "pcrs": {"sha256": {str(pcr): value.hex() for pcr, value in values.items()}},
+            "tpm_socket": str(host.tpm.socket),
+        }
+        return Report(Exit.OK, document, _status_text(document))
+
+    def _poweroff(self, _: Arguments) -> Report:
+        self.off = True
+        return Report(Exit.OK, {"host": self._host.description.name, "power": "off"}, "powered off")
+
+    def _endorsement(self, _: Arguments) -> Report:
+        endorsement = self._host.tpm.endorsement()
+        files = {
+            "ek.pub": endorsement.key.public.encode_sized(),
+            "ek.crt": endorsement.certificate,
+            "ak.pub": self._host.tpm.ak.public.encode_sized(),
+        }
+        shown: dict[str, Json] = {name: base64.b64encode(raw).decode() for name, raw in files.items()}
+        return Report(Exit.OK, {"files": shown}, "EK, EK certificate and AK")
+
+    def _activate(self, arguments: Arguments) -> Report:
+        tpm = self._host.tpm
+        secret = tpm.tpm.activate_credential(
+            tpm.ak,
+            tpm.endorsement().key,
+            _bytes(arguments, "id_object"),
+            _bytes(arguments, "encrypted_secret"),
+        )
+        return Report(Exit.OK, {"secret": base64.b64encode(secret).decode()}, "credential activated")
+
+    def _load_policy(self, arguments: Arguments) -> Report:
+        epoch = self._host.load_policy(_bytes(arguments, "policy"))
+        policy = self._host.running().state.policy
+        document: dict[str, Json] = {
+            "verdict": "permit",
+            "name": policy.name,
+            "version": policy.version,
+            "digest": policy.digest,
+            "root": policy.root,
+            "epoch": epoch,
+        }
+        text = (
+            f"policy {policy.name} {policy.version} measured into PCR 12, in force (epoch {epoch})\n"
+            f"digest {policy.digest}\nroot   {policy.root}"
+        )
+        return Report(Exit.OK, document, text)
+
+    def _launch(self, arguments: Arguments) -> Report:
+        tenant = arguments.get("tenant")
+        domain = self._host.launch(_bytes(arguments, "config"), None if tenant is None else str(tenant))
+        name, label = domain.config.name, domain.config.label
+        document: dict[str, Json] = {
+            "verdict": "permit",
+            "name": name,
+            "domid": domain.domid,
+            "uuid": domain.uuid,
+            "vid": domain.vid,
+            "label": label,
+            "config_digest": domain.config.digest,
+        }
+        text = (
+            f"{name} runs as domain {domain.domid} under label {label};"
+            f" launch measured into PCR 13, vTPM {domain.vid}"
+        )
+        return Report(Exit.OK, document, text)
+
+    def _stop(self, arguments: Arguments) -> Report:
+        name = str(arguments.get("name"))
+        self._host.stop(name)
+        return Report(Exit.OK, {"verdict": "permit", "name": name}, f"{name} stopped; measured into PCR 13")
+
+    def _connect(self, arguments: Arguments) -> Report:
+        xen = self._host.running()
+        first, second = (self._host.domain(str(arguments.get(key))) for key in ("from", "to"))
+        left, right = xen.guest(first.domid), xen.guest(second.domid)
+        port = left.alloc_unbound(second.domid)
+        bound = right.bind_interdomain(first.domid, port)
+        left.write(0, 0, GREETING)
+        ref = left.grant_access(second.domid, 0, GrantKind.READ)
+        handle = right.map_grant(first.domid, ref, writable=False)
+        left.send(port)
+        received = right.read_mapped(handle, 0, len(GREETING)) if right.take_signals(bound) else b""
+        right.unmap_grant(handle)
+        left.end_access(ref)
+        left.close(port)
+        right.close(bound)
+        names = f"{first.config.name} -> {second.config.name}"
+        text = f"{names}: event channel bound, grant mapped, {len(received)} bytes read"
+        return Report(Exit.OK, {"verdict": "permit", "bytes": len(received)}, text)
+
+    def _run(self, arguments: Arguments) -> Report:
+        seconds = arguments.get("seconds")
+        if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds <= MAX_SECONDS:
+            raise ShypeUsageError(f"seconds: 1 to {MAX_SECONDS} are needed")
+        self._host.run(seconds, Workload())
+        document: dict[str, Json] = {"now_ns": self._host.running().now_ns, "records": self._host.meter.size}
+        return Report(Exit.OK, document, f"{seconds} s have passed; {self._host.meter.size} usage records")
+
+    def _attest(self, arguments: Arguments) -> Report:
+        evidence = self._host.evidence(_bytes(arguments, "nonce"))
+        encoded = evidence.encode()
+        document: dict[str, Json] = {
+            "evidence": base64.b64encode(encoded).decode(),
+            "domains": len(evidence.domains),
+        }
+        text = f"evidence of {evidence.host.name} with {len(evidence.domains)} domains: {len(encoded)} bytes"
+        return Report(Exit.OK, document, text)
+
+    def _sign(self, _: Arguments) -> Report:
+        note = self._host.checkpoint()
+        leaves, _note = read_published(self._host.folder / "usage")
+        document: dict[str, Json] = {"size": len(leaves), "checkpoint": note.decode()}
+        return Report(Exit.OK, document, f"checkpoint over {len(leaves)} records signed in the TPM")
+
+
+def _error(code: Exit, line: str) -> Reply:
+    return Reply(Report(code, None, ""), line)
+
+
+def _denied(error: HypervisorDenied) -> Report:
+    given = error.decision.reasons if isinstance(error, AccessDenied) else ()
+    pairs = [(str(each.code), each.detail) for each in given] or [(error.code, str(error))]
+    document: Json = {
+        "verdict": "deny",
+        "reasons": [{"code": code, "detail": detail} for code, detail in pairs],
+    }
+    return Report(
+        Exit.REFUSED, document, "\n".join(["deny", *(f"  {code}: {detail}" for code, detail in pairs)])
+    )
+
+
+def _bytes(arguments: Arguments, name: str) -> bytes:
+    value = arguments.get(name)
+    try:
+        return base64.b64decode(str(value).encode(), validate=True)
+    except binascii.Error:
+        raise ShypeUsageError(f"{name}: base64 is needed") from None
+
+
+def _status_text(document: Mapping[str, Json]) -> str:
+    policy, domains, pcrs = document["policy"], document["domains"], document["pcrs"]
+    assert isinstance(domains, list)
+    assert isinstance(pcrs, dict)
+    lines = [f"host {document['host']}"]
+    lines.append(
+        f"policy {policy['name']} {policy['version']}" if isinstance(policy, dict) else "policy none"
+    )
+    lines += [f"domain {each['domid']} {each['name']} label {each['label']}" for each in domains]
+    lines += [f"PCR {pcr:>2} {value}" for pcr, value in pcrs["sha256"].items()]
+    return "\n".join(lines)

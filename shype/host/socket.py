@@ -1,0 +1,148 @@
+"""Requests to a running host, one JSON line each way over a Unix socket.
+
+Trusted: whoever can open the socket administers the host, as whoever can open ``/dev/xen/privcmd`` does.
+It lies in the host's folder (mode 0700) with mode 0600, and the peer's user id is checked besides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from shype.errors import (
+    HostBusyError,
+    HostReplyError,
+    HostUnreachableError,
+    ShypeInputError,
+    ShypeUsageError,
+)
+from shype.report import Exit, Json, Report
+
+NAME: Final = "host.sock"
+MAX_REQUEST: Final = 1 << 20
+MAX_REPLY: Final = 64 << 20
+REQUEST_SECONDS: Final = 5.0
+REPLY_SECONDS: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A report, or the line of an error that the caller is to see as its own."""
+
+    report: Report
+    error: str | None = None
+
+
+Answer = Callable[[str, Mapping[str, Json]], Reply]
+
+
+def call(folder: Path, verb: str, arguments: Mapping[str, Json]) -> Report:
+    """Ask the host in ``folder`` to do ``verb``; return its report.
+
+    Raises HostUnreachableError when nobody answers, HostReplyError when the answer is no reply, and for an
+    error of the host itself ShypeUsageError or ShypeInputError with the host's own line.
+    """
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as link:
+        link.settimeout(REPLY_SECONDS)
+        try:
+            _short_path(folder, link.connect)
+        except OSError as error:
+            raise HostUnreachableError(
+                f"{folder}: no host runs here ({error.strerror}); start it with: shype host boot {folder}"
+            ) from error
+        try:
+            link.sendall(json.dumps({"verb": verb, "arguments": dict(arguments)}).encode() + b"\n")
+            raw = _line(link, MAX_REPLY)
+        except OSError as error:
+            raise HostReplyError(f"{folder}: the host went away during {verb!r}: {error}") from error
+    try:
+        reply = json.loads(raw)
+        code, error_line = Exit(reply["exit"]), reply["error"]
+        report = Report(code, reply["document"], str(reply["text"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise HostReplyError(f"{folder}: the host's answer to {verb!r} is no reply; see its log") from error
+    if error_line is not None:
+        raise (ShypeUsageError if code is Exit.USAGE else ShypeInputError)(str(error_line))
+    return report
+
+
+@contextlib.contextmanager
+def listening(folder: Path) -> Iterator[socket.socket]:
+    """Listen in ``folder`` (mode 0700); raises HostBusyError when a host already answers there."""
+    path = folder / NAME
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as server:
+        if path.exists():
+            with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+                if _connects(folder, probe):
+                    raise HostBusyError(
+                        f"{folder}: a host already runs here; stop it: shype host poweroff {folder}"
+                    )
+            path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            _short_path(folder, server.bind)
+        finally:
+            os.umask(before)
+        server.listen(8)
+        try:
+            yield server
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def serve_one(server: socket.socket, answer: Answer) -> None:
+    """Take one request, answer it; a peer that is not us, slow or garbled is dropped."""
+    link, _ = server.accept()
+    with contextlib.closing(link), contextlib.suppress(OSError):
+        link.settimeout(REQUEST_SECONDS)
+        if _peer_uid(link) not in {os.getuid(), 0}:
+            return
+        try:
+            request = json.loads(_line(link, MAX_REQUEST))
+            verb, arguments = str(request["verb"]), dict(request["arguments"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+        reply = answer(verb, arguments)
+        link.settimeout(REPLY_SECONDS)
+        report = reply.report
+        fields = {"exit": int(report.exit), "document": report.document, "text": report.text}
+        link.sendall(json.dumps({**fields, "error": reply.error}).encode() + b"\n")
+
+
+def _connects(folder: Path, probe: socket.socket) -> bool:
+    try:
+        _short_path(folder, probe.connect)
+    except OSError:
+        return False
+    return True
+
+
+def _short_path(folder: Path, act: Callable[[str], None]) -> None:
+    """Socket paths end at 108 bytes (unix(7)); a path through a held descriptor is always short."""
+    held = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        act(f"/proc/self/fd/{held}/{NAME}")
+    finally:
+        os.close(held)
+
+
+def _peer_uid(link: socket.socket) -> int:
+    _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
+
+
+def _line(link: socket.socket, limit: int) -> bytes:
+    chunks = bytearray()
+    while not chunks.endswith(b"\n"):
+        chunk = link.recv(1 << 16)
+        if not chunk or len(chunks) + len(chunk) > limit:
+            raise ConnectionError("the message ends early or is too long")
+        chunks += chunk
+    return bytes(chunks)
