@@ -1,0 +1,263 @@
+"""The verdict over one quote and what is shown beside it: what ``shype quote verify`` answers.
+
+It judges a quote, not a platform. Steps in order; a step that finds the evidence false ends the run:
+
+1. key, signature, structure, nonce, selection: :mod:`attest.quote`, rules 1 to 7;
+2. every PCR that is asked for is in the quote;
+3. the PCR values shown are those that were quoted;
+4. the event log replays to the quoted values: each PCR that the log extends, and PCR 0 to 9 of a firmware log
+   whether it extends them or not (PFP 1.06, 2.3.4: firmware and loader measure there, and log it);
+5. a bank stronger than SHA-1 is in the quote, unless SHA-1 was asked for by name;
+6. the TPM does not doubt its own clock (Part 2, 10.11.1: safe).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from attest.ak import AkError, AkFailure, BareKey, decode_ak
+from attest.eventlog.log import EventLog, EventLogError, LogFormat
+from attest.eventlog.read import parse
+from attest.eventlog.replay import ReplayError, replay, verify_replay
+from attest.pcrfile import PcrFileError, decode_pcr_file
+from attest.quote import (
+    QuoteError,
+    QuoteFailure,
+    VerifiedPcrs,
+    VerifiedQuote,
+    check_pcr_file,
+    check_pcrs,
+    check_required,
+    verify_quote,
+)
+from attest.result import Reason, Verdict, worst
+from vtpm.tpm2.constants import Alg
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vtpm.tpm2.pcrs import PcrSelection
+    from vtpm.tpm2.public import Public
+
+FIRMWARE_PCRS: Final = frozenset(range(10))
+_FIRMWARE_FORMATS: Final = frozenset({LogFormat.TCG_SHA1, LogFormat.TCG_AGILE})
+
+
+class Check(StrEnum):
+    """What a verdict says was checked, or was not; in the order of the steps."""
+
+    AK_FORMAT = "ak-format"
+    AK_ATTRIBUTES = "ak-attributes"
+    SIGNATURE = "signature"
+    GENERATED = "magic"
+    TYPE = "type"
+    SIGNER = "qualified-signer"
+    NONCE = "nonce"
+    SELECTION = "pcr-selection"
+    REQUIRED = "required-pcrs"
+    VALUES = "pcr-values"
+    EVENT_LOG = "event-log"
+    CLOCK = "clock-safe"
+    EARLIER = "earlier-quote"
+    """That clock and counters went on since an earlier quote; nobody shows one here."""
+    ENROLMENT = "enrolment"
+    """That the key was proved to be in the TPM of a known host."""
+
+
+_OF_THE_QUOTE: Final = tuple(Check)[: tuple(Check).index(Check.REQUIRED)]
+_FAILED_AT: Final = {
+    AkFailure.MALFORMED: Check.AK_FORMAT,
+    AkFailure.ATTRIBUTES: Check.AK_ATTRIBUTES,
+    AkFailure.SCHEME: Check.AK_ATTRIBUTES,
+    AkFailure.STRENGTH: Check.AK_ATTRIBUTES,
+    QuoteFailure.SIGNATURE_MALFORMED: Check.SIGNATURE,
+    QuoteFailure.SIGNATURE_SCHEME_UNKNOWN: Check.SIGNATURE,
+    QuoteFailure.SIGNATURE_ALGORITHM: Check.SIGNATURE,
+    QuoteFailure.SIGNATURE_INVALID: Check.SIGNATURE,
+    QuoteFailure.MALFORMED: Check.GENERATED,
+    QuoteFailure.NOT_GENERATED: Check.GENERATED,
+    QuoteFailure.WRONG_TYPE: Check.TYPE,
+    QuoteFailure.SIGNER: Check.SIGNER,
+    QuoteFailure.NONCE: Check.NONCE,
+    QuoteFailure.EMPTY: Check.SELECTION,
+}
+
+
+_REPLAY_CODES: Final = {"bank": "event-log-bank", "digest-missing": "event-log-digest-missing"}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownQuote:
+    """The bytes of the files that come from the attester. Nothing in them is trusted."""
+
+    ak: bytes
+    message: bytes
+    signature: bytes
+    pcrs: bytes | None = None
+    eventlog: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteVerdict:
+    """The answer. ``quote`` is None unless all evidence was authentic.
+
+    ``checked`` and ``not_checked`` hold words of ``Check``; a check that failed is in neither but in the
+    reasons. ``event-log:BANK:PCR`` in ``not_checked`` is a quoted PCR that the log says nothing about.
+    """
+
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    checked: tuple[str, ...]
+    not_checked: tuple[str, ...]
+    quote: VerifiedQuote | None
+
+
+@dataclass(slots=True)
+class _Run:
+    """How far the steps have come."""
+
+    checked: list[Check] = field(default_factory=list)
+    failed: list[Check] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
+
+    def fail(self, check: Check, code: str, detail: str, verdict: Verdict) -> None:
+        self.failed.append(check)
+        self.reasons.append(Reason(code, detail, verdict))
+
+    def end(self, quote: VerifiedQuote | None) -> QuoteVerdict:
+        left = [check for check in Check if check not in self.checked and check not in self.failed]
+        verdict = worst([reason.verdict for reason in self.reasons])
+        return QuoteVerdict(
+            verdict=verdict,
+            reasons=tuple(self.reasons),
+            checked=tuple(self.checked),
+            not_checked=(*left, *self.unexplained),
+            quote=None if verdict is Verdict.NONE else quote,
+        )
+
+
+def judge_quote(shown: ShownQuote, *, nonce: bytes, required: PcrSelection | None = None) -> QuoteVerdict:
+    """Judge a quote against a challenge and the PCRs that it must cover.
+
+    Never raises for what is shown; AttestUsageError for a nonce that no quote can carry.
+    """
+    run = _Run()
+    key: Public | BareKey | None = None
+    try:
+        key = decode_ak(shown.ak)
+        verified = verify_quote(key, shown.message, shown.signature, extra_data=nonce)
+    except (AkError, QuoteError) as error:
+        failed = _FAILED_AT[error.failure]
+        run.checked += _proved(key, None, before=failed)
+        unknown = error.failure is QuoteFailure.SIGNATURE_SCHEME_UNKNOWN
+        run.fail(failed, error.code, str(error), Verdict.INCONCLUSIVE if unknown else Verdict.NONE)
+        return run.end(None)
+    run.checked += _proved(key, verified, before=Check.REQUIRED)
+    if _check_beside(run, verified, shown, required):
+        _check_bank(run, verified, required)
+        _check_clock(run, verified)
+    return run.end(verified)
+
+
+def _proved(key: Public | BareKey | None, verified: VerifiedQuote | None, *, before: Check) -> list[Check]:
+    """Return the checks of ``verify_quote`` that were made before one, less those that prove nothing here."""
+    made = _OF_THE_QUOTE[: tuple(Check).index(before)]
+    unproved = set()
+    if isinstance(key, BareKey):
+        unproved.add(Check.AK_ATTRIBUTES)
+    if verified is None or verified.hierarchy is None:
+        unproved.add(Check.SIGNER)
+    return [check for check in made if check not in unproved]
+
+
+def _check_beside(
+    run: _Run, verified: VerifiedQuote, shown: ShownQuote, required: PcrSelection | None
+) -> bool:
+    """Do steps 2 to 4: what is asked for, and shown beside the quote. False if something is not authentic."""
+    at = Check.REQUIRED
+    try:
+        if required is not None:
+            check_required(verified, required)
+            run.checked.append(Check.REQUIRED)
+        at, pcrs = Check.VALUES, None
+        if shown.pcrs is not None:
+            pcrs = check_pcr_file(verified, decode_pcr_file(shown.pcrs, verified.select))
+            run.checked.append(Check.VALUES)
+        at = Check.EVENT_LOG
+        if shown.eventlog is not None:
+            _check_log(run, verified, parse(shown.eventlog), pcrs)
+    except (QuoteError, PcrFileError) as error:
+        run.fail(at, error.code, str(error), Verdict.NONE)
+    except EventLogError as error:
+        run.fail(at, "event-log-malformed", str(error), Verdict.NONE)
+    except ReplayError as error:
+        run.fail(at, _REPLAY_CODES.get(error.code, "event-log-mismatch"), str(error), Verdict.NONE)
+    return all(reason.verdict is not Verdict.NONE for reason in run.reasons)
+
+
+def _check_log(run: _Run, verified: VerifiedQuote, log: EventLog, pcrs: VerifiedPcrs | None) -> None:
+    """Step 4. Without values, the replayed values of all quoted PCRs must hash to the quoted digest."""
+    pairs = verified.select.pairs()
+    banks = {alg: replay(log, alg) for alg, _ in pairs}
+    answers = {event.pcr for event in log.events if event.extends}
+    if log.format in _FIRMWARE_FORMATS:
+        answers |= FIRMWARE_PCRS
+    if pcrs is None:
+        pcrs = _replayed(run, verified, banks, complete=all(pcr in answers for _, pcr in pairs))
+    if pcrs is None:
+        return
+    for alg, replayed in banks.items():
+        quoted = {pcr: value for (bank, pcr), value in pcrs.values.items() if bank is alg}
+        known = {pcr: value for pcr, value in quoted.items() if pcr in answers or replayed.get(pcr) == value}
+        if known:
+            verify_replay(log, known, alg)
+        run.unexplained += [
+            f"{Check.EVENT_LOG}:{alg.hash_name}:{pcr}" for pcr in sorted(quoted.keys() - known)
+        ]
+    if any(pcr in answers for _, pcr in pairs):
+        run.checked.append(Check.EVENT_LOG)
+    else:
+        what = "the event log says nothing about any quoted PCR"
+        run.fail(Check.EVENT_LOG, "event-log-not-covered", what, Verdict.INCONCLUSIVE)
+
+
+def _replayed(
+    run: _Run, verified: VerifiedQuote, banks: Mapping[Alg, Mapping[int, bytes]], *, complete: bool
+) -> VerifiedPcrs | None:
+    """Return the values of the replay as verified; None, with a reason, if the log is not ``complete``."""
+    values = {}
+    for alg, pcr in verified.select.pairs():
+        if pcr not in banks[alg]:
+            what = f"event log: an event of PCR {pcr} has no {alg.hash_name} digest"
+            raise ReplayError(what, pcrs=(pcr,), code="digest-missing")
+        values[alg, pcr] = banks[alg][pcr]
+    try:
+        pcrs = check_pcrs(verified, values)
+    except QuoteError:
+        if complete:
+            raise ReplayError("event log: its replay does not hash to the digest in the quote") from None
+        what = "the log does not answer for every quoted PCR; give the values of the quote (--pcrs)"
+        run.fail(Check.EVENT_LOG, "event-log-needs-pcrs", what, Verdict.INCONCLUSIVE)
+        return None
+    run.checked.append(Check.VALUES)
+    return pcrs
+
+
+def _check_bank(run: _Run, verified: VerifiedQuote, required: PcrSelection | None) -> None:
+    """Step 5: SHA-1 values can be met by chosen collisions; whoever wants them has to name them."""
+    quoted = {alg for alg, _ in verified.select.pairs()}
+    asked = {alg for alg, _ in required.pairs()} if required else set()
+    if quoted == {Alg.SHA1} and Alg.SHA1 not in asked:
+        what = "only the SHA-1 bank is quoted; quote sha256, or ask for it: --require-pcrs sha1:…"
+        run.reasons.append(Reason("pcr-bank-weak", what, Verdict.CONTRAINDICATED))
+
+
+def _check_clock(run: _Run, verified: VerifiedQuote) -> None:
+    if verified.clock.safe:
+        run.checked.append(Check.CLOCK)
+    else:
+        what = "the TPM says that its clock may have been higher before (safe = NO)"
+        run.fail(Check.CLOCK, "clock-unsafe", what, Verdict.INCONCLUSIVE)

@@ -1,0 +1,193 @@
+"""``shype enroll``: make a host known by its TPM (registrar's side)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shype.cli.verb import Handler, Verbs, add_verb, verbs_of
+from shype.report import Exit, Json, Report
+
+if TYPE_CHECKING:
+    from attest.enrolment import Challenge, Enrolment
+    from attest.errors import AttestInputError
+    from vtpm.tpm2.public import Public
+
+_CHALLENGE = """\
+The host answers with tpm2_activatecredential -i challenge (or shype host
+activate). A second challenge for a host takes the place of the first.
+
+Exit: 0 challenge written, 1 refused, 2 wrong usage, 3 not well-formed.
+
+Example:
+  shype enroll challenge --host xen1 --ek-certificate ek.crt --ek ek.pub --ak ak.pub \\
+    --ca anchors/ --state registrar/ -o challenge
+"""
+_COMPLETE = """\
+A challenge is answered once: a wrong answer uses it up. The enrolment is kept in
+the state folder as well, as enrolled/HOST.json.
+
+Exit: 0 enrolled, 1 refused, 2 wrong usage, 3 not well-formed.
+
+Example:
+  shype enroll complete --host xen1 --response secret --state registrar/ -o enrolment.json
+"""
+
+_MAX_CERTIFICATES = 1024 * 1024
+_MAX_RESPONSE = 64
+_SEED_SIZE = 64
+_MALFORMED = frozenset({"ak-malformed", "ek-malformed", "ek-certificate-malformed", "enrolment-malformed"})
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of the group."""
+    verbs = verbs_of(parser)
+    challenge = _verb(verbs, "challenge", "challenge a host to prove its TPM", _CHALLENGE, _challenge)
+    challenge.add_argument("--ek-certificate", required=True, type=Path, metavar="FILE", help="DER or PEM")
+    challenge.add_argument(
+        "--intermediate", action="append", default=[], type=Path, metavar="FILE", help="CA below the roots"
+    )
+    challenge.add_argument("--ek", required=True, type=Path, metavar="FILE", help="tpm2_createek -u, -f tss")
+    challenge.add_argument("--ak", required=True, type=Path, metavar="FILE", help="tpm2_createak -u, -f tss")
+    challenge.add_argument(
+        "--ca", required=True, type=Path, metavar="FOLDER", help="certificates of trusted roots"
+    )
+    challenge.add_argument(
+        "--valid-for", type=int, default=600, metavar="SECONDS", help="time to answer (default %(default)s)"
+    )
+    challenge.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FILE", help="challenge to send"
+    )
+    complete = _verb(verbs, "complete", "check the answer and enrol the host", _COMPLETE, _complete)
+    complete.add_argument("--response", required=True, type=Path, metavar="FILE", help="what the TPM opened")
+    complete.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="enrolment record")
+
+
+def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> argparse.ArgumentParser:
+    verb = add_verb(verbs, name, line, epilog, handler)
+    verb.add_argument("--host", required=True, metavar="NAME", help="host name, lower case")
+    verb.add_argument("--state", required=True, type=Path, metavar="FOLDER", help="the registrar's folder")
+    return verb
+
+
+def _challenge(arguments: argparse.Namespace) -> Report:
+    from attest.errors import AttestInputError
+    from shype.enrolments import open_store
+    from shype.files import SECRET, replacing
+
+    try:
+        with open_store(arguments.state) as store, replacing(arguments.output, SECRET) as commit:
+            challenge, blob = _make(arguments, store.known())
+            commit(blob)
+            store.put_challenge(challenge)
+    except AttestInputError as error:
+        return _refused(arguments.host, error, {"challenge": None})
+    return _challenged(challenge, arguments.output)
+
+
+def _make(arguments: argparse.Namespace, known: list[Enrolment]) -> tuple[Challenge, bytes]:
+    from attest.certificate import decode_certificate
+    from attest.ek import MAX_FILE, decode_ek
+    from attest.enrolment import SECRET_SIZE, Challenge
+    from shype.anchors import read_anchors
+    from shype.files import read
+
+    files = (arguments.ek_certificate, *arguments.intermediate)
+    certificate, *intermediates = (decode_certificate(read(path, _MAX_CERTIFICATES)).der for path in files)
+    return Challenge.create(
+        arguments.host,
+        certificate,
+        decode_ek(read(arguments.ek, MAX_FILE)),
+        _attestation_key(read(arguments.ak, MAX_FILE)),
+        anchors=read_anchors(arguments.ca),
+        known=known,
+        secret=os.urandom(SECRET_SIZE),
+        seed=os.urandom(_SEED_SIZE),
+        now=datetime.now(UTC),
+        lifetime=timedelta(seconds=arguments.valid_for),
+        intermediates=tuple(intermediates),
+    )
+
+
+def _attestation_key(raw: bytes) -> Public:
+    from attest.ak import AkError, AkFailure, BareKey, decode_ak
+
+    key = decode_ak(raw)
+    if isinstance(key, BareKey):
+        raise AkError(
+            AkFailure.ATTRIBUTES, "a PEM key shows no attributes; give the tss form (tpm2_createak -f tss)"
+        )
+    return key
+
+
+def _complete(arguments: argparse.Namespace) -> Report:
+    from attest.errors import AttestInputError
+    from shype.enrolments import open_store
+    from shype.files import SECRET, read, replacing
+
+    response = read(arguments.response, _MAX_RESPONSE)
+    try:
+        with open_store(arguments.state) as store, replacing(arguments.output, SECRET) as commit:
+            challenge = store.take_challenge(arguments.host)
+            enrolment = challenge.complete(response, known=store.known(), now=datetime.now(UTC))
+            store.put_enrolment(enrolment)
+            commit(enrolment.encode())
+    except AttestInputError as error:
+        return _refused(arguments.host, error, {"enrolment": None})
+    return _enrolled(enrolment, arguments.output)
+
+
+def _challenged(challenge: Challenge, output: Path) -> Report:
+    member = challenge.member
+    document: Json = {
+        **_head(member.host, "challenged"),
+        "challenge": {
+            "ak_name": member.ak_name.hex(),
+            "ek_name": member.ek_name.hex(),
+            "manufacturer": member.manufacturer,
+            "software": member.software,
+            "expires_at": f"{challenge.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+        },
+    }
+    lines = [
+        f"challenged  {member.host}",
+        *_facts(member.ak_name, member.manufacturer, software=member.software),
+    ]
+    lines.append(f"challenge   {output}, to be answered by {challenge.expires_at:%Y-%m-%d %H:%M:%S} UTC")
+    return Report(Exit.OK, document, "\n".join(lines))
+
+
+def _enrolled(enrolment: Enrolment, output: Path) -> Report:
+    document: Json = {**_head(enrolment.host, "enrolled"), "enrolment": json.loads(enrolment.encode())}
+    facts = _facts(enrolment.ak_name, enrolment.manufacturer, software=enrolment.software)
+    return Report(
+        Exit.OK, document, "\n".join([f"enrolled    {enrolment.host}", *facts, f"record      {output}"])
+    )
+
+
+def _facts(ak_name: bytes, manufacturer: str, *, software: bool) -> list[str]:
+    kind = "a program plays this TPM" if software else "hardware"
+    return [f"AK name     {ak_name.hex()}", f"TPM         {manufacturer or 'unknown maker'}, {kind}"]
+
+
+def _refused(host: str, error: AttestInputError, fields: dict[str, None]) -> Report:
+    alarm = bool(getattr(error, "alarm", False))
+    malformed = error.code in _MALFORMED
+    print(f"shype enroll: {error.code}: {error}", file=sys.stderr)
+    document: Json = {
+        **_head(host, "none" if malformed else "refused"),
+        "alarm": alarm,
+        "reasons": [{"code": error.code, "detail": str(error)}],
+        **fields,
+    }
+    lines = ["ALARM" if alarm else "refused", f"  {error.code}: {error}"]
+    return Report(Exit.BROKEN if malformed else Exit.REFUSED, document, "\n".join(lines))
+
+
+def _head(host: str, verdict: str) -> dict[str, Json]:
+    return {"verdict": verdict, "host": host, "alarm": False, "reasons": []}

@@ -1,0 +1,167 @@
+"""``shype quote verify`` on files that tpm2-tools wrote: exit codes, documents, messages."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from shype.cli import quote as group
+from shype.main import main, parser_for
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+RECORDED = REPOSITORY / "tests" / "recordings" / "quotes"
+CASES = {entry["name"]: entry for entry in json.loads((RECORDED / "cases.json").read_text())}
+SCHEMA = json.loads((REPOSITORY / "configs" / "schema" / "quote-verify.schema.json").read_text())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    exit: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        document = json.loads(self.out)
+        jsonschema.validate(document, SCHEMA)
+        return document
+
+    @property
+    def codes(self) -> list[str]:
+        return [reason["code"] for reason in self.document["reasons"]]
+
+
+@pytest.fixture
+def verify(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the verb on a recorded case; keywords replace its options, None leaves one out."""
+
+    def run(name: str, *more: str, **options: object) -> Outcome:
+        case = CASES[name]
+        files = {key: RECORDED / case[key] for key in ("ak", "message", "signature", "pcrs") if key in case}
+        chosen = {**files, "nonce": case["nonce"], **options}
+        arguments = [
+            part for key, value in chosen.items() if value is not None for part in (f"--{key}", str(value))
+        ]
+        code = main(["quote", "verify", *arguments, *more])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case["why"]])
+def test_genuine_quotes_are_affirming(verify: Any, name: str) -> None:
+    outcome = verify(name, "--json")
+    assert (outcome.exit, outcome.err) == (0, "")
+    assert outcome.document["verdict"] == "affirming"
+
+
+def test_document_tells_what_was_quoted(verify: Any) -> None:
+    document = verify("banks", "--require-pcrs", "sha256:1-2,23+sha1:16", "--json").document
+    assert document["quote"]["pcr_select"] == {"sha1": [0, 16], "sha256": [1, 2, 23], "sha512": [0]}
+    assert (document["quote"]["reset_count"], document["quote"]["restart_count"]) == (1, 0)
+    assert document["quote"]["firmware_version"] == 0x2019102300163636
+    assert "required-pcrs" in document["checked"]
+    assert "enrolment" in document["not_checked"]
+
+
+@pytest.mark.parametrize(
+    ("name", "exit_code", "verdict"),
+    [("sha1", 1, "contraindicated"), ("empty", 3, "none"), ("forged", 3, "none"), ("certify", 3, "none")],
+)
+def test_attacks_have_their_exit_code_and_still_one_document(
+    verify: Any, name: str, exit_code: int, verdict: str
+) -> None:
+    outcome = verify(name, "--json")
+    assert outcome.exit == exit_code
+    assert outcome.document["verdict"] == verdict
+    assert outcome.codes == [CASES[name]["why"]]
+    assert (outcome.document["quote"] is None) == (exit_code == 3)
+
+
+def test_not_authentic_says_so_in_one_line_on_standard_error(verify: Any) -> None:
+    for more in ((), ("--json",)):
+        outcome = verify("ecc-serialized", *more, nonce="00" * 32)
+        assert outcome.exit == 3
+        assert outcome.err.startswith("shype quote: nonce-mismatch: ")
+        assert outcome.err.count("\n") == 1
+
+
+def test_person_reads_the_verdict_first(verify: Any) -> None:
+    text = verify("primary-serialized").out
+    assert text.startswith("affirming\n")
+    assert "sha256:0,1,2,3,4,5,6,7,8,9,10" in text
+
+
+def test_bare_signature_with_bare_key_is_inconclusive(verify: Any) -> None:
+    outcome = verify("ecc-plain-values", "--json", ak=RECORDED / "ecc.pem")
+    assert (outcome.exit, outcome.document["verdict"]) == (4, "none")
+    assert outcome.codes == ["signature-scheme-unknown"]
+
+
+def test_event_log_that_is_none(verify: Any) -> None:
+    outcome = verify("ecc-serialized", "--json", eventlog=RECORDED / "ecc.pub")
+    assert (outcome.exit, outcome.codes) == (3, ["event-log-malformed"])
+
+
+@pytest.mark.parametrize("size", [70_000, 9 << 20])
+def test_huge_files_are_refused(verify: Any, tmp_path: Path, size: int) -> None:
+    huge = tmp_path / "huge"
+    with huge.open("wb") as file:
+        file.truncate(size)
+    for option in ("ak", "message", "signature", "pcrs", "eventlog"):
+        assert verify("ecc-serialized", "--json", **{option: huge}).exit == 3
+
+
+@pytest.mark.parametrize("nonce", ["", "zz", "5f3", "0x5f", "00" * 65, " 5f"])
+def test_nonce_that_is_no_nonce_is_wrong_usage(verify: Any, nonce: str) -> None:
+    outcome = verify("ecc-serialized", nonce=nonce)
+    assert (outcome.exit, outcome.out) == (2, "")
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "required",
+    [
+        "",
+        "sha256",
+        "sha256:",
+        "sha256:24",
+        "sha256:0,",
+        "sha2:1",
+        "sha256:3-1",
+        "sha256:0+sha256:1",
+        "sha256:٣",
+    ],
+)
+def test_selection_that_is_none_is_wrong_usage(verify: Any, required: str) -> None:
+    outcome = verify("ecc-serialized", "--require-pcrs", required)
+    assert (outcome.exit, outcome.out) == (2, "")
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["ak", "message", "signature", "pcrs", "eventlog"])
+def test_missing_file_is_wrong_usage(verify: Any, tmp_path: Path, option: str) -> None:
+    for path in (tmp_path / "absent", tmp_path):
+        outcome = verify("ecc-serialized", **{option: path})
+        assert (outcome.exit, outcome.out) == (2, "")
+        assert str(path) in outcome.err
+
+
+@pytest.mark.parametrize("option", ["ak", "message", "signature", "nonce"])
+def test_missing_option_is_wrong_usage(verify: Any, option: str) -> None:
+    assert verify("ecc-serialized", **{option: None}).exit == 2
+
+
+def test_example_in_the_help_is_one_that_works(verify: Any) -> None:
+    lines = group._VERIFY.partition("Example:\n")[2].replace("\\\n", " ").splitlines()
+    words = shlex.split(next(line for line in lines if line.strip().startswith("shype quote verify")))
+    arguments = parser_for("quote").parse_args(words[2:])
+    assert arguments.nonce.hex() == "5f3a9c17"
+    assert verify("ecc-serialized", "--require-pcrs", "sha256:0,7").exit == 0
