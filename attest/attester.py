@@ -1,0 +1,169 @@
+"""The attester: has every vTPM and then the host TPM quote one nonce, and assembles the evidence.
+
+Pure assembly over ports; what opens a TPM stands elsewhere. One host signature covers any number of vTPMs
+(facts/vtpm.md 2.3, steps 9-11), with H = SHA-256:
+
+1. every vTPM quotes with qualifyingData H("V" ‖ nonce ‖ H(binding));
+2. r = RFC 6962 root over the leaves H(binding) ‖ H(attest) ‖ H(signature), in the order of the domains;
+3. the host TPM quotes once with qualifyingData H("H" ‖ nonce ‖ r).
+
+Nothing here is trusted by the verifier. The caller keeps other writers from the event log meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from attest import merkle
+from attest.errors import AttestInputError, AttestUsageError
+from attest.evidence import DomainEvidence, Evidence, FirmwareLog, HostEvidence, PcrValue
+from vtpm.tpm2.attestation import Attest, QuoteInfo
+from vtpm.tpm2.constants import Alg
+from vtpm.tpm2.pcrs import PcrSelection, digest_of
+
+NONCE_BYTES: Final = range(16, 65)
+HOST_PCRS: Final = frozenset({*range(10), 12, 13})
+"""Firmware, loader and boot files (0-9), hypervisor report and policies (12), domains (13)."""
+VTPM_PCRS: Final = frozenset({*range(8), 10, 17})
+"""What booted in the guest, its IMA list, and the label record (17)."""
+ATTEMPTS: Final = 3
+"""A guest may extend a PCR between its reading and its quote; after so many tries it does so on purpose."""
+
+
+class QuotingTpm(Protocol):
+    """A TPM with one attestation key."""
+
+    def quote(self, qualifying: bytes, selection: PcrSelection) -> tuple[bytes, bytes]:
+        """Return TPMS_ATTEST and TPMT_SIGNATURE of a TPM2_Quote with the attestation key."""
+        ...
+
+    def pcr_read(self, selection: PcrSelection) -> Sequence[bytes]:
+        """Return the values of the selected PCRs, in the order of ``selection.pairs()``."""
+        ...
+
+    def ak_public(self) -> bytes:
+        """Return the attestation key's TPMT_PUBLIC."""
+        ...
+
+
+class Vtpm(QuotingTpm, Protocol):
+    """The vTPM of a running domain with what the host knows about it (all bytes as they were measured)."""
+
+    @property
+    def vid(self) -> str:
+        """The vTPM's identity."""
+        ...
+
+    @property
+    def launch(self) -> bytes:
+        """The opened launch event (DomainLaunch)."""
+        ...
+
+    @property
+    def record(self) -> bytes:
+        """The label record in PCR 17."""
+        ...
+
+    @property
+    def binding(self) -> bytes:
+        """The binding of record, keys and host."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The event logs of the host; ``firmware`` is None where the boot leaves none (Xen by multiboot2)."""
+
+    runtime: bytes
+    firmware: FirmwareLog | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Quoted:
+    quote: bytes
+    signature: bytes
+    pcrs: tuple[PcrValue, ...]
+
+
+def vtpm_qualifying(nonce: bytes, binding: bytes) -> bytes:
+    """Return what a vTPM signs beside its PCRs: H("V" ‖ nonce ‖ H(binding)), 32 bytes."""
+    return _sha256(b"V" + nonce + _sha256(binding))
+
+
+def host_qualifying(nonce: bytes, root: bytes) -> bytes:
+    """Return what the host TPM signs beside its PCRs: H("H" ‖ nonce ‖ r), 32 bytes."""
+    return _sha256(b"H" + nonce + root)
+
+
+def leaf(binding: bytes, quote: bytes, signature: bytes) -> bytes:
+    """Return the leaf data of one vTPM: H(binding) ‖ H(attest) ‖ H(signature), 96 bytes."""
+    return _sha256(binding) + _sha256(quote) + _sha256(signature)
+
+
+def attest(nonce: bytes, name: str, host: QuotingTpm, vtpms: Sequence[Vtpm], logs: Logs) -> Evidence:
+    """Return the evidence of the host called ``name`` and all its domains for a ``nonce`` of 16 to 64 bytes.
+
+    Raises AttestUsageError for a nonce of another length, AttestInputError when PCRs do not stand still.
+    """
+    if len(nonce) not in NONCE_BYTES:
+        raise AttestUsageError(f"a nonce has 16 to 64 bytes, not {len(nonce)}", code="nonce-length")
+    quoted = [_quote(vtpm, vtpm_qualifying(nonce, vtpm.binding), VTPM_PCRS) for vtpm in vtpms]
+    leaves = [leaf(vtpm.binding, q.quote, q.signature) for vtpm, q in zip(vtpms, quoted, strict=True)]
+    signed = _quote(host, host_qualifying(nonce, merkle.root(leaves)), HOST_PCRS)
+    return Evidence(
+        host=HostEvidence(
+            name, host.ak_public(), signed.quote, signed.signature, signed.pcrs, logs.firmware, logs.runtime
+        ),
+        domains=tuple(
+            _domain(vtpm, q, i, merkle.inclusion_proof(leaves, i))
+            for i, (vtpm, q) in enumerate(zip(vtpms, quoted, strict=True))
+        ),
+        tree_size=len(leaves),
+    )
+
+
+def _domain(vtpm: Vtpm, quoted: _Quoted, index: int, proof: tuple[bytes, ...]) -> DomainEvidence:
+    return DomainEvidence(
+        vid=vtpm.vid,
+        launch=vtpm.launch,
+        record=vtpm.record,
+        binding=vtpm.binding,
+        vak=vtpm.ak_public(),
+        quote=quoted.quote,
+        signature=quoted.signature,
+        pcrs=quoted.pcrs,
+        index=index,
+        proof=proof,
+    )
+
+
+def _quote(tpm: QuotingTpm, qualifying: bytes, numbers: frozenset[int]) -> _Quoted:
+    selection = PcrSelection.of(Alg.SHA256, numbers)
+    for _ in range(ATTEMPTS):
+        quote, signature = tpm.quote(qualifying, selection)
+        values = tuple(tpm.pcr_read(selection))
+        attested = Attest.decode(quote).attested
+        if isinstance(attested, QuoteInfo) and attested.digest == digest_of(Alg.SHA256, values):
+            pairs = zip(selection.pairs(), values, strict=True)
+            return _Quoted(
+                quote, signature, tuple(PcrValue("sha256", pcr, value) for (_, pcr), value in pairs)
+            )
+    raise AttestInputError(f"PCRs changed during {ATTEMPTS} quotes in a row", code="pcrs-moving")
+
+
+def for_tenant(evidence: Evidence, vid: str) -> Evidence:
+    """Return the part of the evidence that the tenant of ``vid`` may see: the host and its own domain.
+
+    Raises AttestUsageError for a vTPM that is not in the evidence.
+    """
+    own = tuple(domain for domain in evidence.domains if domain.vid == vid)
+    if not own:
+        raise AttestUsageError(f"no vTPM {vid!a} in this evidence", code="no-such-vtpm")
+    return Evidence(evidence.host, own, evidence.tree_size)
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

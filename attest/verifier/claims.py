@@ -1,0 +1,188 @@
+"""What the verifier works with: what is expected, what is shown, and what is verified.
+
+``Expectation`` comes from the relying party. ``HostQuote`` holds shown, decoded, unverified values.
+``VerifiedClaims`` exist only after the platform's quote and logs have been authenticated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from acm.policy import Policy
+from attest import merkle
+from attest.appraisal import AppraisalProfile
+from attest.attester import host_qualifying, leaf
+from attest.endorsement import Anchors, Endorsement
+from attest.enrolment import Enrolment
+from attest.eventlog.replay import VerifiedEvents
+from attest.evidence import DomainEvidence, Evidence
+from attest.reference import ReferenceValues
+from attest.runtime_events import (
+    DomainCommitment,
+    DomainEvent,
+    DomainLaunch,
+    HypervisorReport,
+    PolicyLoaded,
+    RuntimeEvent,
+)
+from attest.verifier.boot import Comparison
+from attest.verifier.quotes import QuoteClaim
+from vtpm.binding import Binding
+from vtpm.record import LabelRecord
+from vtpm.tpm2.attestation import ClockInfo
+from vtpm.tpm2.constants import Alg
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the relying party expects. Trusted: whoever chooses it decides what passes.
+
+    ``reference_digest`` is the SHA-256 (hex) of the file that the reference values were read from.
+    ``enrolment`` is the record of the host that the evidence names, None where there is none. ``domains`` are
+    the names of the domains to be appraised; None for all that reference values and evidence name.
+    ``earlier`` is the clock of an earlier verified quote of this host, where the caller kept one.
+    """
+
+    reference: ReferenceValues
+    reference_digest: str
+    policy: Policy
+    profile: AppraisalProfile
+    enrolment: Enrolment | None
+    nonce: bytes
+    now: datetime
+    anchors: Anchors
+    domains: frozenset[str] | None = None
+    earlier: ClockInfo | None = None
+
+    @property
+    def bank(self) -> Alg:
+        """The one PCR bank that counts."""
+        return Alg.from_name(self.profile.bank)
+
+    def asks_for(self, name: str) -> bool:
+        """Tell whether a domain of this name is to be appraised."""
+        return self.domains is None or name in self.domains
+
+
+@dataclass(frozen=True, slots=True)
+class HostQuote:
+    """The host's quote as shown, beside what it is held against.
+
+    ``endorsement`` is who made the enrolled TPM, or why nobody says so.
+    """
+
+    evidence: Evidence
+    claim: QuoteClaim
+    expected: Expectation
+    endorsement: Endorsement | str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFacts:
+    """What the replayed runtime log says: the events of PCR 12 and 13, and what follows from them.
+
+    ``policies`` took effect in this order. ``domains`` has what happened last, by commitment.
+    """
+
+    pcr12: tuple[RuntimeEvent, ...]
+    pcr13: tuple[RuntimeEvent, ...]
+    policies: tuple[PolicyLoaded, ...] = field(init=False)
+    domains: Mapping[str, DomainEvent] = field(init=False)
+
+    def __post_init__(self) -> None:
+        policies = tuple(event for event in self.pcr12 if isinstance(event, PolicyLoaded))
+        last = {event.commitment: event.event for event in self.pcr13 if isinstance(event, DomainCommitment)}
+        object.__setattr__(self, "policies", policies)
+        object.__setattr__(self, "domains", MappingProxyType(last))
+
+    @property
+    def report(self) -> HypervisorReport | None:
+        """The hypervisor's report, if PCR 12 begins with it."""
+        first = self.pcr12[0] if self.pcr12 else None
+        return first if isinstance(first, HypervisorReport) else None
+
+    @property
+    def running(self) -> int:
+        """How many domains run on the host, shown or not."""
+        return sum(event is DomainEvent.LAUNCH for event in self.domains.values())
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedClaims:
+    """What the enrolled TPM has signed: PCR values and, by replay, the events behind them.
+
+    ``firmware`` is None where no firmware log was shown. ``root`` is the Merkle root under the host's
+    signature. ``software`` tells that a program plays the TPM.
+    """
+
+    pcrs: Mapping[int, bytes]
+    firmware: VerifiedEvents | None
+    runtime: RuntimeFacts
+    root: bytes
+    ak_name: bytes
+    clock: ClockInfo
+    software: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Appraised:
+    """Verified claims beside expectations: the subject of all checks on the boot chain and the policy.
+
+    ``boot`` is how PCR 0-9 differ from the reference values.
+    """
+
+    claims: VerifiedClaims
+    expected: Expectation
+    boot: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class DomainClaims:
+    """One domain as shown; ``launch`` is a fact once its ``commitment`` is found in PCR 13."""
+
+    shown: DomainEvidence
+    launch: DomainLaunch
+    commitment: str
+    host: Appraised
+
+
+@dataclass(frozen=True, slots=True)
+class VtpmClaims:
+    """A domain's vTPM as shown: its quote, and what it says that it was bound to."""
+
+    domain: DomainClaims
+    quote: QuoteClaim
+    record: LabelRecord
+    binding: Binding
+    root: bytes | None
+
+
+def shown_root(domain: DomainEvidence, size: int) -> bytes | None:
+    """Return the Merkle root that a domain's proof leads to; None for a proof that cannot be."""
+    data = leaf(domain.binding, domain.quote, domain.signature)
+    try:
+        return merkle.root_from_proof(merkle.leaf_hash(data), domain.index, size, domain.proof)
+    except merkle.InclusionError:
+        return None
+
+
+def candidate_roots(evidence: Evidence) -> tuple[bytes, ...]:
+    """Return the different roots that the domains' proofs lead to; without domains that of no leaves.
+
+    One of them has to be under the host's signature. Where a single domain's proof is false, it alone fails.
+    """
+    if not evidence.domains:
+        return (merkle.root([]),)
+    roots = (shown_root(domain, evidence.tree_size) for domain in evidence.domains)
+    return tuple(dict.fromkeys(root for root in roots if root is not None))
+
+
+def signed_root(quote: HostQuote) -> bytes:
+    """Return the root that the host signed; where none fits, which the nonce check refuses, any."""
+    roots = candidate_roots(quote.evidence)
+    extra = quote.claim.attest.extra_data
+    fitting = (root for root in roots if host_qualifying(quote.expected.nonce, root) == extra)
+    return next(fitting, roots[0] if roots else b"")

@@ -1,0 +1,204 @@
+"""Platform: that a quote is by the enrolled TPM, for this nonce, and explained by the logs.
+
+Every reason with verdict ``none`` here ends the appraisal: claims of a platform that is not authentic are not
+read. The key that verifies the signature is the one in the evidence, after it was found enrolled.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final
+
+from attest.ak import AkError, check_ak
+from attest.attester import host_qualifying
+from attest.endorsement import Endorsement, EndorsementError, verify_endorsement
+from attest.eventlog.cel import parse_cel
+from attest.eventlog.log import EventLog, EventLogError
+from attest.eventlog.replay import (
+    EXIT_BOOT_SERVICES_PCR,
+    ReplayError,
+    VerifiedEvents,
+    verify_replay,
+    with_exit_boot_services,
+)
+from attest.eventlog.tcg import parse_tcg
+from attest.evidence import Evidence
+from attest.quote import qualified_name
+from attest.reasons import reason
+from attest.result import Reason
+from attest.runtime_events import RuntimeEventError, decode_event
+from attest.verifier import quotes
+from attest.verifier.claims import (
+    Expectation,
+    HostQuote,
+    RuntimeFacts,
+    VerifiedClaims,
+    candidate_roots,
+    signed_root,
+)
+from attest.verifier.quotes import Demand, Shown
+from vtpm.tpm2.constants import Alg, Hierarchy
+from vtpm.tpm2.fields import name_problem
+from vtpm.tpm2.public import Public
+
+FIRMWARE_PCRS: Final = frozenset(range(10))
+RUNTIME_PCRS: Final = (12, 13)
+EXIT_ONLY: Final = (EXIT_BOOT_SERVICES_PCR,)
+
+
+def read(evidence: Evidence, expected: Expectation) -> HostQuote | Reason:
+    """Decode the host's quote and say what it must be; a reason where it does not have its form."""
+    host = evidence.host
+    qualifying = frozenset(host_qualifying(expected.nonce, root) for root in candidate_roots(evidence))
+    pcrs = expected.profile.pcrs
+    shown = Shown(host.ak, host.quote, host.signature, host.pcrs)
+    claim = quotes.read(shown, lambda key: Demand(_signers(key, expected), qualifying, pcrs, expected.bank))
+    return claim if isinstance(claim, Reason) else HostQuote(evidence, claim, expected, _endorsed(expected))
+
+
+def _endorsed(expected: Expectation) -> Endorsement | str:
+    if expected.enrolment is None:
+        return "there is no enrolment record with a certificate to judge"
+    try:
+        return verify_endorsement(expected.enrolment.ek_certificate, expected.anchors, now=expected.now)
+    except EndorsementError as error:
+        return str(error)
+
+
+def _signers(key: Public, expected: Expectation) -> frozenset[bytes]:
+    """Return the Qualified Names that the key can have: as a primary endorsement key, or under its EK.
+
+    In another hierarchy the TPM obfuscates the counters and the version that it signs (Part 1, 36.7).
+    """
+    names = {qualified_name(key, Hierarchy.ENDORSEMENT)}
+    if expected.enrolment is not None:
+        ek = expected.enrolment.ek_name
+        parent = _qualified(ek, Hierarchy.ENDORSEMENT.to_bytes(4, "big"))
+        names |= {_qualified(key.name(), parent)} if parent else set()
+    return frozenset(names)
+
+
+def _qualified(name: bytes, parent: bytes) -> bytes:
+    """Return the Qualified Name of the object ``name`` under ``parent`` (Part 1, 16.3); empty for no Name."""
+    if name_problem(name):
+        return b""
+    return name[:2] + Alg(int.from_bytes(name[:2], "big")).digest(parent + name)
+
+
+def host_name(quote: HostQuote) -> list[Reason]:
+    """Check that the record is the one of the host that the evidence names."""
+    enrolment = quote.expected.enrolment
+    if enrolment is not None and enrolment.host != quote.evidence.host.name:
+        detail = f"the evidence is of {quote.evidence.host.name!a}, the record of {enrolment.host!a}"
+        return [reason("host-name-mismatch", detail)]
+    return []
+
+
+def ak_enrolled(quote: HostQuote) -> list[Reason]:
+    """Check that the attestation key in the evidence is the one that was enrolled, byte for byte."""
+    enrolment = quote.expected.enrolment
+    name = quote.claim.key.name()
+    if enrolment is None or enrolment.ak_name != name:
+        whom = quote.evidence.host.name
+        return [reason("ak-not-enrolled", f"{whom!a} has no enrolled key with the Name {name.hex()}")]
+    return []
+
+
+def ak_attributes(quote: HostQuote) -> list[Reason]:
+    """Check that the key signs only what its own TPM made (Part 2, 8.3; Part 1, 25.1.5)."""
+    try:
+        check_ak(quote.claim.key)
+    except AkError as error:
+        return [reason("ak-attributes", str(error))]
+    return []
+
+
+def endorsement(quote: HostQuote) -> list[Reason]:
+    """Check that the TPM's endorsement certificate leads to an anchor, and is one for hardware."""
+    found, profile = quote.endorsement, quote.expected.profile
+    if isinstance(found, str):
+        return [reason("ek-untrusted", found)]
+    if found.is_software and not profile.admit_software_tpm:
+        detail = f"its certificate names no maker of hardware; profile {profile.name} admits no other"
+        return [reason("software-tpm", detail)]
+    return []
+
+
+def enrolment_age(quote: HostQuote) -> list[Reason]:
+    """Check that the host was enrolled in the past, and not too long ago."""
+    enrolment, now = quote.expected.enrolment, quote.expected.now
+    if enrolment is None:
+        return []
+    most = timedelta(days=quote.expected.profile.max_enrolment_days)
+    if not enrolment.time <= now <= enrolment.time + most:
+        detail = f"enrolled {enrolment.time:%Y-%m-%d}, the profile asks for {most.days} days at most"
+        return [reason("enrolment-expired", detail)]
+    return []
+
+
+def clock(quote: HostQuote) -> list[Reason]:
+    """Check that counters and clock went on since an earlier quote, and are safe (Part 1, 36.3)."""
+    now, earlier = quote.claim.attest.clock, quote.expected.earlier
+    if earlier is not None:
+        before = (earlier.reset_count, earlier.restart_count, earlier.clock)
+        after = (now.reset_count, now.restart_count, now.clock)
+        if after < before or now.clock < earlier.clock:
+            return [reason("clock-back", f"reset, restart, clock: {after} now, {before} in an earlier quote")]
+    if quote.expected.profile.require_safe_clock and not now.safe:
+        return [reason("clock-unsafe", "clockInfo.safe is NO: the TPM lost power and its clock may repeat")]
+    return []
+
+
+def authenticate(quote: HostQuote) -> VerifiedClaims | Reason:
+    """Replay the logs against the PCRs of a quote that passed all checks; a reason where that fails.
+
+    From here on the events are facts: their digests and order by the quote, their bytes by the digests.
+    """
+    pcrs = quote.claim.values()
+    host, bank = quote.evidence.host, quote.expected.bank
+    try:
+        firmware = None if host.firmware_log is None else _replay_firmware(host.firmware_log.log, pcrs, bank)
+    except EventLogError as error:
+        return reason("firmware-log-malformed", str(error))
+    except ReplayError as error:
+        return reason("firmware-log-mismatch", str(error))
+    try:
+        runtime = _replay_runtime(host.runtime_log, pcrs, bank)
+    except (EventLogError, RuntimeEventError) as error:
+        return reason("runtime-log-malformed", str(error))
+    except ReplayError as error:
+        return reason("runtime-log-mismatch", str(error))
+    return VerifiedClaims(
+        pcrs=MappingProxyType(pcrs),
+        firmware=firmware,
+        runtime=runtime,
+        root=signed_root(quote),
+        ak_name=quote.claim.key.name(),
+        clock=quote.claim.attest.clock,
+        software=isinstance(quote.endorsement, str) or quote.endorsement.is_software,
+    )
+
+
+def _replay_firmware(raw: bytes, pcrs: dict[int, bytes], bank: Alg) -> VerifiedEvents:
+    """Replay a firmware log; the events of leaving boot services may have come after it was read (PFP)."""
+    log = parse_tcg(raw)
+    quoted = {pcr: value for pcr, value in pcrs.items() if pcr in FIRMWARE_PCRS}
+    try:
+        return verify_replay(log, quoted, bank)
+    except ReplayError as error:
+        if error.pcrs != EXIT_ONLY:
+            raise
+    return verify_replay(with_exit_boot_services(log), quoted, bank)
+
+
+def _replay_runtime(raw: bytes, pcrs: dict[int, bytes], bank: Alg) -> RuntimeFacts:
+    log: EventLog = parse_cel(raw)
+    stray = {event.pcr for event in log.events} - set(RUNTIME_PCRS)
+    if stray:
+        raise EventLogError(f"events of PCR {min(stray)} do not belong into the runtime log", code="pcr")
+    events = verify_replay(log, {pcr: pcrs[pcr] for pcr in RUNTIME_PCRS}, bank)
+    pcr12, pcr13 = (
+        tuple(decode_event(one.measured or b"") for one in events.of(pcr)) for pcr in RUNTIME_PCRS
+    )
+    return RuntimeFacts(pcr12, pcr13)

@@ -1,0 +1,94 @@
+"""The steps of a verification, in order, with the rule that each one applies.
+
+ 0. The evidence has its form: known fields, bounded sizes (``attest.evidence``).
+PLATFORM, the first reason of which that says "not authentic" is the last of the whole appraisal
+ 1. the evidence is of the host that the enrolment record names;
+ 2. its attestation key is the enrolled one (RFC 9334, 7.1: the verifier trusts the key, not the claim);
+ 3. the key signs only what its TPM made (TPM 2.0 Part 1, 25.1.5; Part 2, 8.3);
+ 4. the TPM's endorsement certificate leads to an anchor (RFC 5280, 6.1; TCG EK Credential Profile 2.6) and
+    is a hardware maker's, unless the profile admits programs;
+ 5. the enrolment is not too old.
+QUOTE, for the host here and for every vTPM in step 24
+ 6. the key signed exactly these bytes by its own scheme (Part 2, 11.3.4), and is the signer they name;
+ 7. extraData is the hash over this nonce and what hangs on the quote (RFC 9334, 10.2);
+ 8. one PCR bank, every demanded PCR, values for the quoted PCRs only (Part 2, 10.6; CVE-2022-0317);
+ 9. the values hash to the quoted digest (Part 3, 18.4).
+PLATFORM_STATE
+10. the clock went on since an earlier quote, and the TPM vouches for it (Part 1, 36.3);
+11. the logs replay to the quoted PCRs (PFP 1.06, 10; CEL 1.0): only now are events facts.
+FIRMWARE, LOADER, XEN, DOM0
+12. PCR 0-7 by component (PFP 1.06, 2.3.4), and a log where the profile wants one;
+13. loader (PCR 4, Authenticode) and its commands (PCR 8);
+14. PCR 12 begins with one hypervisor report, and holds nothing foreign;
+15. hypervisor file (PCR 9) and reported build;  16. its command line (PCR 8);  17. reported settings;
+18. dom0's files (PCR 9) and command lines (PCR 8).
+ACM_POLICY
+19. a policy was measured;  20. the last one is the expected file, by digest and Merkle root.
+DOMAIN, for each one asked for
+21. its launch is committed to in PCR 13, and was not stopped;
+22. label, configuration, kernel, ramdisk and disks are those of the reference values;
+23. its policy was measured on this host; the expected policy knows its label.
+VTPM_KEY, QUOTE and VTPM, the child of each domain
+24. the vTPM's key is an attestation key, and its quote passes QUOTE;
+25. the quote is a leaf under the host's signature (RFC 6962, 2.1.1);
+26. PCR 17 holds the label record; the key works only under it (Part 3, 23.7);
+27. record, key, domain, host and binding belong together, since the host's last reset;
+28. they are what was measured at launch: nobody relabelled the vTPM.
+
+Not done here, since it needs a clock, a network or memory:
+
+- that a nonce is fresh, unguessable and used once: the caller makes it, and forgets it after one use;
+- revocation of certificates and keys: the caller takes them out of anchors and enrolments;
+- who owns which vTPM generation (clone, fork): the registrar's compare-and-swap;
+- that the reference values themselves are current and rightly made: the caller chose them;
+- dom0's user land (PCR 10, IMA), and what boots inside a guest (its vTPM's PCR 0-15);
+- TLS or another channel to the platform: bind it by the nonce if there is one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attest.verifier import acm_policy, dom0, domain, firmware, loader, platform, quotes, vtpm, xen
+
+PLATFORM: Final = (
+    platform.host_name,
+    platform.ak_enrolled,
+    platform.ak_attributes,
+    platform.endorsement,
+    platform.enrolment_age,
+)
+QUOTE: Final = (quotes.signature, quotes.nonce, quotes.selection, quotes.digest)
+PLATFORM_STATE: Final = (platform.clock,)
+FIRMWARE: Final = (firmware.compared, firmware.log_shown, firmware.as_expected)
+LOADER: Final = (loader.compared, loader.as_expected)
+XEN: Final = (
+    xen.reported_first,
+    xen.reported_once,
+    xen.events_in_place,
+    xen.compared,
+    xen.hypervisor,
+    xen.command_line,
+    xen.settings,
+)
+DOM0: Final = (dom0.files, dom0.command_line)
+ACM_POLICY: Final = (acm_policy.measured, acm_policy.as_expected)
+DOMAIN: Final = (
+    domain.launch_measured,
+    domain.still_running,
+    domain.in_reference,
+    domain.label,
+    domain.image,
+    domain.policy_measured,
+    domain.label_in_policy,
+)
+VTPM_KEY: Final = (vtpm.key_attributes,)
+VTPM: Final = (
+    vtpm.included,
+    vtpm.labelled,
+    vtpm.key_policy,
+    vtpm.bound,
+    vtpm.fresh,
+    vtpm.label_as_launched,
+    vtpm.types_as_in_policy,
+)

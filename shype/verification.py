@@ -1,0 +1,182 @@
+"""What ``shype verify`` does: reads the named files, has the evidence judged, shows and signs the result.
+
+Nothing but the named files is read, and nothing is asked over a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Self
+
+from acm import policyfile, yamltree
+from attest import appraisal
+from attest.ear_issue import Issue, make_ear
+from attest.enrolment import MAX_FILE as MAX_ENROLMENT
+from attest.enrolment import Enrolment
+from attest.evidence import MAX_BYTES, Evidence, EvidenceError
+from attest.reasons import sentence
+from attest.reference import MAX_REFERENCE, ReferenceValues
+from attest.result import Node, Result, Verdict
+from attest.result import document as tree
+from attest.signer import MemoryKey, Signer
+from attest.verifier.claims import Expectation
+from attest.verifier.verify import NOT_EVALUATED, verify
+from shype import packaged
+from shype.anchors import read_anchors
+from shype.errors import ShypeUsageError
+from shype.files import read, write
+from shype.report import Exit, Json, Report
+
+MAX_KEY: Final = 8192
+MAX_NONCE_FILE: Final = 1024
+WIDTH: Final = 100
+MARKS: Final = {
+    Verdict.AFFIRMING: "✓",
+    Verdict.WARNING: "!",
+    Verdict.INCONCLUSIVE: "?",
+    Verdict.CONTRAINDICATED: "✗",
+    Verdict.NONE: "✗",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments of one run, as they were given."""
+
+    evidence: Path
+    reference: Path
+    policy: Path
+    nonce: str
+    anchors: Path
+    profile: str
+    enrolment: Path | None
+    domain: list[str] | None
+    ear: Path | None
+    ear_key: Path | None
+    audience: str | None
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Self:
+        """Take them from the command line."""
+        return cls(**{name: getattr(arguments, name) for name in cls.__dataclass_fields__})
+
+
+def report(request: Request, now: datetime) -> Report:
+    """Judge, show, and sign where a key is given; raises what a broken or missing file raises."""
+    raw = read(request.evidence, MAX_BYTES)
+    shown: Evidence | None
+    try:
+        shown = Evidence.decode(raw)
+    except EvidenceError:
+        shown = None  # the verifier says what is wrong with it
+    expected = _expectation(request, shown.host.name if shown else None, now)
+    signer = _signer(request)
+    result = verify(shown or raw, expected)
+    token = None if signer is None else _issue(request, result, expected, signer)
+    return Report(_exit(result, expected), document(result, token), text(result))
+
+
+def _expectation(request: Request, host: str | None, now: datetime) -> Expectation:
+    profile = read(packaged.find(request.profile, "appraisal"), appraisal.MAX_BYTES)
+    reference = read(request.reference, MAX_REFERENCE)
+    policy = read(request.policy, yamltree.MAX_SIZE)
+    if not request.anchors.is_dir():
+        raise ShypeUsageError(f"{request.anchors}: no such folder; it holds *.pem and enrolled/HOST.json")
+    return Expectation(
+        reference=ReferenceValues.decode(reference),
+        reference_digest=hashlib.sha256(reference).hexdigest(),
+        policy=policyfile.load(policy, request.policy.name),
+        profile=appraisal.AppraisalProfile.decode(profile),
+        enrolment=_enrolment(request, host),
+        nonce=_nonce(request.nonce),
+        now=now,
+        anchors=read_anchors(request.anchors),
+        domains=None if request.domain is None else frozenset(request.domain),
+    )
+
+
+def _enrolment(request: Request, host: str | None) -> Enrolment | None:
+    """Return the record that is named, else that of the host in the evidence, if the anchors have one."""
+    path = request.enrolment
+    if path is None:
+        path = request.anchors / "enrolled" / f"{host}.json"  # the decoder admits host names only
+        if host is None or not path.exists():
+            return None
+    return Enrolment.decode(read(path, MAX_ENROLMENT))
+
+
+def _nonce(given: str) -> bytes:
+    digits = given
+    if given.startswith("@"):
+        digits = read(Path(given[1:]), MAX_NONCE_FILE).decode("ascii", "replace").strip()
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        raise ShypeUsageError("--nonce: hexadecimal digits are needed (openssl rand -hex 32)") from None
+
+
+def _signer(request: Request) -> Signer | None:
+    """Return the key for the signed result; read before anything is judged."""
+    if (request.ear is None) != (request.ear_key is None):
+        raise ShypeUsageError("--ear and --ear-key belong together: a file for the result, a key to sign it")
+    return None if request.ear_key is None else MemoryKey.from_pem(read(request.ear_key, MAX_KEY))
+
+
+def _issue(request: Request, result: Result, expected: Expectation, signer: Signer) -> str:
+    issue = Issue(
+        build=f"shype {version('shype')}",
+        now=int(expected.now.timestamp()),
+        seconds=expected.profile.result_seconds,
+        audience=request.audience,
+    )
+    token = make_ear(result, signer, issue)
+    if request.ear is not None:
+        write(request.ear, token.encode() + b"\n")
+    return token
+
+
+def _exit(result: Result, expected: Expectation) -> Exit:
+    return {
+        Verdict.AFFIRMING: Exit.OK,
+        Verdict.WARNING: Exit.OK if expected.profile.admit_warning else Exit.REFUSED,
+        Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
+        Verdict.CONTRAINDICATED: Exit.REFUSED,
+        Verdict.NONE: Exit.BROKEN,
+    }[result.verdict]
+
+
+def document(result: Result, token: str | None) -> Json:
+    """Return the JSON document (configs/schema/verify-result.schema.json)."""
+    return {
+        "verdict": result.verdict.ear,
+        "outcome": str(result.verdict),
+        "reasons": [{"code": one.code, "detail": one.detail, "node": path} for path, one in result.reasons()],
+        "tree": tree(result.root),
+        "ear": token,
+    }
+
+
+def text(result: Result) -> str:
+    """Return the tree for a person: one line a node, and under it why it is not good."""
+    return "\n".join(_lines(result.root, 0))
+
+
+def _lines(node: Node, depth: int) -> Iterator[str]:
+    mark = "?" if NOT_EVALUATED in node.notes else MARKS[node.verdict]
+    indent = "  " * depth
+    verdict = "" if node.verdict is Verdict.AFFIRMING and depth else f": {node.verdict}"
+    notes = f" ({'; '.join(node.notes)})" if node.notes else ""
+    yield f"{indent}{mark} {node.name}{verdict}{notes}"
+    for one in node.reasons:
+        yield f"{indent}    {sentence(one.code)} [{one.code}]"
+        blank = indent + " " * 6
+        yield from textwrap.wrap(one.detail, WIDTH, initial_indent=blank, subsequent_indent=blank)
+    for child in node.children:
+        yield from _lines(child, depth + 1)
