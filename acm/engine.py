@@ -1,24 +1,32 @@
-"""The decision: one request, all components of the policy, primary first.
+"""The decision: one request, all components of the policy, one after the other.
 
-Rule of combination (sHype): the primary component decides first; where it denies, the secondary is not
-asked. A request is permitted if no component denies. CHWALL is primary wherever it is enforced.
+Rule of combination (sHype): the primary component decides first; where one denies, the next is not asked. A
+request is permitted if no component denies. The order is CHWALL, STE, MLS, or what ``enforce`` of the policy
+says. Nothing is changed by a decision: what a start would change (who runs, what has ever run) is committed
+only when all components have permitted it (``acm.admission``), so there is nothing to be taken back.
 
-==========  =====================================  =========================  ==============================
-operation   meaning                                CHWALL                     STE
-==========  =====================================  =========================  ==============================
-share       event channel, Argo: both ways         not mediated               a type in common
-read        grant, disk, VLAN: object to subject   not mediated               a type in common
-write       grant, disk, VLAN: subject to object   not mediated               a type in common
-start       subject starts on a host whose         no conflict with running   Domain-0 holds every type of
-            Domain-0 has the object's label        labels, Domain-0 included  the subject
-authorize   may the subject, a host's Domain-0     not mediated               subject holds every type of
-            label, run the object                                             the object
-==========  =====================================  =========================  ==============================
+=========  ===========================================  ==========================  ========================
+question   CHWALL                                       STE                         MLS
+=========  ===========================================  ==========================  ========================
+flow       not mediated                                 a type in common            each direction: the high
+                                                                                    end of the receiver
+                                                                                    dominates the low end of
+                                                                                    the sender
+admission  no conflict with running labels, Domain-0    Domain-0 holds every type   Domain-0's range holds
+           included; where history counts, none with    of the subject              the subject's
+           past runs, and the newest history is known
+authority  not mediated                                 subject holds every type    subject's range holds
+                                                        of the object               the object's
+=========  ===========================================  ==========================  ========================
+
+Which operation puts which question, and in which directions, is said by ``acm.operations``; an operation that
+is not in that table is denied.
 
 Two rules stand before the components, whatever the policy enforces:
 
 - ``__UNLABELED__`` is confined to itself: a request between it and any label is denied, so an unlabelled
-  domain starts only on a host whose Domain-0 is unlabelled.
+  domain starts only on a host whose Domain-0 is unlabelled. The one exception is a domain label that holds
+  the STE type ``__UNLABELED__``, as Domain-0 of ACM's policy DEFAULT-UL does: for it the components decide.
 - ``__INACCESSIBLE__``, a resource, is for nobody.
 
 A request is judged on the labels it names. Where its labels are unknown or ambiguous, or the labels that are
@@ -28,50 +36,47 @@ said to run cannot run together, there is no answer: an AcmUsageError, never a p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from acm import chwall, ste
+from acm import chwall, history, mls, ste
 from acm.decision import Code, Decision, Reason, Verdict, deny, permit
 from acm.errors import RequestError
 from acm.labels import INACCESSIBLE, UNLABELED, Label
-from acm.policy import Component, Policy
+from acm.operations import RULES, Operation, Question, Rule
+from acm.policy import Component, Kind, Policy
 
+if TYPE_CHECKING:
+    from acm.history import Anchor, History
 
-class Operation(StrEnum):
-    """What a subject asks for; see the table above."""
-
-    SHARE = "share"
-    READ = "read"
-    WRITE = "write"
-    START = "start"
-    AUTHORIZE = "authorize"
+__all__ = ["Operation", "Request", "decide"]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One question. Labels are ``NAME``, ``vm:NAME`` or ``res:NAME``; the subject is a domain label.
 
-    ``running`` are the labels of the domains that run on the host, Domain-0 aside.
+    ``running`` are the labels of the domains that run on the host, Domain-0 aside. ``history`` is what has
+    run there, and ``anchor`` what the newest history of this host must be; an admission needs both where the
+    policy counts past runs.
     """
 
     op: Operation
     subject: str
     object: str | None
     running: tuple[str, ...] = ()
+    history: History | None = None
+    anchor: Anchor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
     """A request whose labels are found in the policy."""
 
-    op: Operation
+    request: Request
+    rule: Rule
     subject: Label
     target: Label
     running: tuple[Label, ...]
-
-
-_RESOURCE_OPERATIONS: Final = frozenset({Operation.READ, Operation.WRITE})
 
 
 def decide(policy: Policy, request: Request) -> Decision:
@@ -80,7 +85,11 @@ def decide(policy: Policy, request: Request) -> Decision:
     Raises LabelError (``unknown-label``, ``wrong-kind``, ``ambiguous-label``) and RequestError
     (``object-missing``, ``running-conflict``).
     """
-    case = _resolve(policy, request)
+    rule = RULES.get(request.op)
+    if rule is None:
+        detail = f"no rule describes the operation {str(request.op)[:80]!r}"
+        return deny(Reason(Code.UNKNOWN_OPERATION, detail))
+    case = _resolve(policy, rule, request)
     refused = _confinement(case)
     if refused is not None:
         return refused
@@ -92,21 +101,23 @@ def decide(policy: Policy, request: Request) -> Decision:
         if opinion.verdict is not Verdict.PERMIT:
             return opinion
         reasons += opinion.reasons
-    return permit(*reasons) if reasons else permit(_not_mediated(policy, case.op))
+    return permit(*reasons) if reasons else permit(_not_mediated(policy, request.op))
 
 
-def _resolve(policy: Policy, request: Request) -> _Case:
+def _resolve(policy: Policy, rule: Rule, request: Request) -> _Case:
     if request.object is None:
         raise RequestError("object-missing", f"operation '{request.op}' needs an object label (--object)")
-    find = policy.domain_or_resource if request.op in _RESOURCE_OPERATIONS else policy.domain
-    case = _Case(
-        request.op,
-        policy.domain(request.subject),
-        find(request.object),
-        tuple(policy.domain(name) for name in request.running),
-    )
-    _refuse_impossible(policy, case.running)
-    return case
+    if len(rule.objects) > 1:
+        target = policy.domain_or_resource(request.object)
+    elif Kind.DOMAIN in rule.objects:
+        target = policy.domain(request.object)
+    else:
+        target = policy.resource(request.object)
+    subject = policy.domain(request.subject)
+    running = tuple(policy.domain(name) for name in request.running)
+    if running:
+        _refuse_impossible(policy, running)
+    return _Case(request, rule, subject, target, running)
 
 
 def _refuse_impossible(policy: Policy, running: tuple[Label, ...]) -> None:
@@ -127,6 +138,8 @@ def _confinement(case: _Case) -> Decision | None:
     if (case.subject is UNLABELED) == (case.target is UNLABELED):
         return None
     labelled = case.target if case.subject is UNLABELED else case.subject
+    if labelled.mls is None and UNLABELED.name in labelled.ste:
+        return None
     detail = f"'{UNLABELED.name}' is confined to itself: nothing between it and '{labelled.name}'"
     return deny(Reason(Code.UNLABELED_CONFINED, detail))
 
@@ -134,14 +147,44 @@ def _confinement(case: _Case) -> Decision | None:
 def _opinion(component: Component, policy: Policy, case: _Case) -> Decision | None:
     """Return what one component says, or None where it does not mediate the operation."""
     if component is Component.CHWALL:
-        if case.op is not Operation.START:
-            return None
-        return chwall.decide_start(policy.conflict_sets, case.subject, (case.target, *case.running))
-    if case.op is Operation.START:
-        return ste.decide_authorization(case.target, case.subject)
-    if case.op is Operation.AUTHORIZE:
-        return ste.decide_authorization(case.subject, case.target)
-    return ste.decide_sharing(case.subject, case.target)
+        return _wall(policy, case) if case.rule.question is Question.ADMISSION else None
+    return _OPINIONS[component](case)
+
+
+def _wall(policy: Policy, case: _Case) -> Decision:
+    past = frozenset[str]()
+    if policy.history:
+        refused = history.refusal(case.request.history, case.request.anchor)
+        if refused is not None:
+            return deny(refused)
+        assert case.request.history is not None, "no history is refused"
+        past = case.request.history.types
+        if not case.request.history.has_room(case.subject.chwall | case.target.chwall):
+            return deny(Reason(Code.HISTORY_FULL, "the history of this host is full: begin a new one"))
+    sets = policy.conflict_sets_of(case.subject)
+    return chwall.decide_start(sets, case.subject, (case.target, *case.running), past)
+
+
+def _ste(case: _Case) -> Decision:
+    if case.rule.question is Question.FLOW:
+        return ste.decide_sharing(case.subject, case.target)
+    return ste.decide_authorization(*_domain0_and_guest(case))
+
+
+def _mls(case: _Case) -> Decision:
+    rule = case.rule
+    if rule.question is Question.FLOW:
+        return mls.decide_flows(case.subject, case.target, reads=rule.reads, writes=rule.writes)
+    return mls.decide_authorization(*_domain0_and_guest(case))
+
+
+_OPINIONS: Final = {Component.STE: _ste, Component.MLS: _mls}
+
+
+def _domain0_and_guest(case: _Case) -> tuple[Label, Label]:
+    if case.rule.question is Question.ADMISSION:
+        return case.target, case.subject
+    return case.subject, case.target
 
 
 def _not_mediated(policy: Policy, op: Operation) -> Reason:

@@ -1,8 +1,9 @@
 """Labels: the names that a policy gives to domains and resources, and the types behind them.
 
-A domain label carries STE types (which coalitions it belongs to) and Chinese Wall types (which it must not
-run beside). A resource label carries exactly one STE type. Source: sHype/ACM of Xen 3.x, its labels and
-``security_policy.xsd``; ``ACM:<policy>:<label>`` is the written form of a label, hence no ':' in a name.
+A domain label carries STE types (which coalitions it belongs to), Chinese Wall types (which it must not run
+beside) and a range of levels. A resource label carries exactly one STE type and one level. Source: sHype/ACM
+of Xen 3.x, its labels and ``security_policy.xsd``, and MLS, which it had planned; ``ACM:<policy>:<label>`` is
+the written form of a label, hence no ':' in a name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+
+from acm.mls import Level, Range, point
 
 MAX_NAME: Final = 64
 """Longest name, in characters."""
@@ -20,17 +23,22 @@ _RESERVED: Final = re.compile(r"__.*__")
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label and its types. A resource label has one STE type at most and no Chinese Wall type."""
+    """A label and its types. A resource label has one STE type at most and no Chinese Wall type.
+
+    ``mls`` is its range of levels, None where the policy does not enforce MLS.
+    """
 
     name: str
     ste: frozenset[str] = frozenset()
     chwall: frozenset[str] = frozenset()
+    mls: Range | None = None
 
 
-UNLABELED: Final = Label("__UNLABELED__", frozenset({"__UNLABELED__"}))
+UNLABELED: Final = Label("__UNLABELED__", frozenset({"__UNLABELED__"}), mls=point(Level(0, "__UNLABELED__")))
 """What has no label. Part of every policy, as a domain and as a resource: confined to itself.
 
-Its only STE type is its own, and no label of a policy file can carry it.
+Its only STE type and its only level are its own; no label of a policy file can carry them. The level is
+compared with nothing else, because the engine's confinement stands before every component.
 """
 
 INACCESSIBLE: Final = Label("__INACCESSIBLE__")

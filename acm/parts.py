@@ -3,17 +3,22 @@
 A part is canonical JSON (keys sorted, no blanks, ASCII) with ``format``, ``part`` (its kind) and, by kind:
 
 ============  =======================================================================================
-policy        ``name``, ``version``, ``components`` (in deciding order), ``bootstrap``
+policy        ``name``, ``version``, ``components`` (in deciding order), ``bootstrap``; where the policy has
+              them: ``history`` (true), ``from`` (name and version), ``levels`` (low to high)
 ste-type      ``type``, ``domains`` and ``resources``: every label that holds it
 chwall-type   ``type``, ``domains``: every label that holds it, ``conflict_sets``: every set that names it
 conflict-set  ``name``, ``types``
-domain        ``name``, ``ste``, ``chwall``
-resource      ``name``, ``ste``
+mls-level     ``name``, ``domains`` and ``resources``: every label whose range spans its rank
+mls-category  ``name``, ``domains`` and ``resources``: every label that has it at its high end
+domain        ``name``, ``ste``, ``chwall``; where there are any: ``mls`` (``low`` and ``high``, each a
+              ``level`` with ``categories``), ``trusted`` (true), ``renamed_from``
+resource      ``name``, ``ste``; where there are any: ``mls``, ``renamed_from``
 ============  =======================================================================================
 
 Leaves stand in this order of kinds, by name within a kind. A type's part lists all that holds the type, so
 a customer who is shown the parts of its types has seen everybody who can share with it or must not run
-beside it: nothing can be left out without another root.
+beside it: nothing can be left out without another root. The parts of its levels and categories list who
+stands where it stands; who reads it from above or is read by it below is bounded by the types alone.
 
 With a secret ``salt`` in the policy each part also has ``salt`` = HMAC-SHA256(salt, kind ‖ 0 ‖ name) in hex.
 Without it, whoever is shown one part can test guesses about the hidden ones against the hashes of its path.
@@ -25,20 +30,22 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from acm import merkle
 from acm.errors import InclusionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from acm.labels import Label
+    from acm.mls import Level
     from acm.policy import Policy
 
 FORMAT: Final = "shype.policy/1"
 
-_Field = str | list[str]
+_Field = str | bool | list[str] | dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ def root(policy: Policy) -> bytes:
 
 
 def section(policy: Policy, names: Iterable[str]) -> Section:
-    """Return what concerns the domain labels ``names``: header, labels, their types and conflict sets.
+    """Return what concerns the domain labels ``names``: header, labels, their types, sets and levels.
 
     Raises LabelError for a name that is no domain label of the policy.
     """
@@ -92,6 +99,8 @@ def section(policy: Policy, names: Iterable[str]) -> Section:
         "ste-type": ste,
         "chwall-type": chwall,
         "conflict-set": {one.name for one in policy.conflict_sets if one.types & chwall},
+        "mls-level": {policy.levels[rank] for label in labels for rank in _ranks(label)},
+        "mls-category": {held for label in labels if label.mls for held in label.mls.high.categories},
         "domain": {label.name for label in labels},
         "resource": {name for name, label in policy.resource_labels.items() if label.ste & ste},
     }
@@ -117,38 +126,81 @@ def verify_section(expected_root: bytes, shown: Section) -> None:
 
 
 def _fields(policy: Policy) -> Iterator[tuple[str, str, dict[str, _Field]]]:
-    yield (
-        "policy",
-        policy.name,
-        {"version": policy.version, "components": list(policy.components), "bootstrap": policy.bootstrap},
-    )
-    domains = _holders(policy.domain_labels, "ste")
-    resources = _holders(policy.resource_labels, "ste")
-    for held in sorted(policy.ste_types):
-        yield "ste-type", held, {"domains": domains.get(held, []), "resources": resources.get(held, [])}
-    domains = _holders(policy.domain_labels, "chwall")
+    yield "policy", policy.name, _header(policy)
+    yield from _held_by("ste-type", policy, policy.ste_types, lambda label: label.ste)
+    domains = _holders(policy.domain_labels, lambda label: label.chwall)
     sets: dict[str, list[str]] = {}
     for one in policy.conflict_sets:
         for held in one.types:
             sets.setdefault(held, []).append(one.name)
     for held in sorted(policy.chwall_types):
-        yield (
-            "chwall-type",
-            held,
-            {"domains": domains.get(held, []), "conflict_sets": sorted(sets.get(held, []))},
-        )
+        fields: dict[str, _Field] = {"domains": domains.get(held, [])}
+        yield "chwall-type", held, {**fields, "conflict_sets": sorted(sets.get(held, []))}
     for one in sorted(policy.conflict_sets, key=lambda one: one.name):
         yield "conflict-set", one.name, {"types": sorted(one.types)}
+    levels = policy.levels
+    yield from _held_by("mls-level", policy, levels, lambda label: {levels[rank] for rank in _ranks(label)})
+    yield from _held_by("mls-category", policy, policy.categories, _categories)
+    renames = policy.lineage.domain_renames if policy.lineage else {}
     for name, label in sorted(policy.domain_labels.items()):
-        yield "domain", name, {"ste": sorted(label.ste), "chwall": sorted(label.chwall)}
+        trusted: dict[str, _Field] = {"trusted": True} if name in policy.trusted else {}
+        yield "domain", name, {**_label(label, renames), "chwall": sorted(label.chwall), **trusted}
+    renames = policy.lineage.resource_renames if policy.lineage else {}
     for name, label in sorted(policy.resource_labels.items()):
-        yield "resource", name, {"ste": sorted(label.ste)}
+        yield "resource", name, _label(label, renames)
 
 
-def _holders(labels: Mapping[str, Label], component: str) -> dict[str, list[str]]:
+def _header(policy: Policy) -> dict[str, _Field]:
+    fields: dict[str, _Field] = {
+        "version": policy.version,
+        "components": list(policy.components),
+        "bootstrap": policy.bootstrap,
+    }
+    if policy.history:
+        fields["history"] = True
+    if policy.levels:
+        fields["levels"] = list(policy.levels)
+    if policy.lineage is not None:
+        fields["from"] = {"name": policy.lineage.name, "version": policy.lineage.version}
+    return fields
+
+
+def _label(label: Label, renames: Mapping[str, str]) -> dict[str, _Field]:
+    fields: dict[str, _Field] = {"ste": sorted(label.ste)}
+    if label.mls is not None:
+        fields["mls"] = {"low": _level(label.mls.low), "high": _level(label.mls.high)}
+    if label.name in renames:
+        fields["renamed_from"] = renames[label.name]
+    return fields
+
+
+def _level(level: Level) -> dict[str, Any]:
+    return {"level": level.name, "categories": sorted(level.categories)}
+
+
+def _ranks(label: Label) -> range:
+    return range(label.mls.low.rank, label.mls.high.rank + 1) if label.mls else range(0)
+
+
+def _categories(label: Label) -> frozenset[str]:
+    return label.mls.high.categories if label.mls else frozenset()
+
+
+def _held_by(
+    kind: str, policy: Policy, names: Iterable[str], held_by: Callable[[Label], AbstractSet[str]]
+) -> Iterator[tuple[str, str, dict[str, _Field]]]:
+    domains = _holders(policy.domain_labels, held_by)
+    resources = _holders(policy.resource_labels, held_by)
+    for name in sorted(names):
+        yield kind, name, {"domains": domains.get(name, []), "resources": resources.get(name, [])}
+
+
+def _holders(
+    labels: Mapping[str, Label], held_by: Callable[[Label], AbstractSet[str]]
+) -> dict[str, list[str]]:
     holders: dict[str, list[str]] = {}
     for name in sorted(labels):
-        for held in getattr(labels[name], component):
+        for held in held_by(labels[name]):
             holders.setdefault(held, []).append(name)
     return holders
 

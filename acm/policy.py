@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING
 from acm import parts
 from acm.errors import LabelError
 from acm.labels import INACCESSIBLE, UNLABELED, Label
+from acm.lineage import version_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from acm.chwall import ConflictSet
+    from acm.lineage import Lineage
 
 
 class Component(StrEnum):
     """A rule set that a policy can enforce; a policy with none is sHype's NULL policy."""
 
     CHWALL = "chwall"
-    """Chinese Wall: primary wherever it is enforced."""
+    """Chinese Wall: who must not run beside whom."""
     STE = "ste"
-    """Simple Type Enforcement: secondary beside CHWALL, primary without it."""
+    """Simple Type Enforcement: who may share with whom."""
+    MLS = "mls"
+    """Multi-level security: in which direction information may move."""
 
 
 class Kind(StrEnum):
@@ -42,6 +46,9 @@ class Policy:
     ``digest`` is SHA-256 over the exact bytes of the file, ``root`` the Merkle root over its parts
     (``acm.parts``), both in lower-case hex. ``components`` stand in the order in which they decide.
     ``bootstrap`` names the domain label of Domain-0. ``salt`` hides the parts from each other.
+    ``history`` says that past runs count for the Chinese Wall (``acm.history``). ``levels`` stand low to
+    high; ``trusted`` are the domain labels that may span more than one of them. ``lineage`` names the
+    predecessor.
     """
 
     name: str
@@ -55,10 +62,27 @@ class Policy:
     bootstrap: str
     digest: str
     salt: bytes = field(default=b"", repr=False)
+    history: bool = False
+    levels: tuple[str, ...] = ()
+    categories: frozenset[str] = frozenset()
+    trusted: frozenset[str] = frozenset()
+    lineage: Lineage | None = None
     root: str = field(init=False)
+    _sets_of: Mapping[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    _domains: Mapping[str, Label] = field(init=False, repr=False, compare=False)
+    _resources: Mapping[str, Label] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", parts.root(self).hex())
+        sets_of: dict[str, tuple[int, ...]] = {}
+        for index, one in enumerate(self.conflict_sets):
+            for held in one.types:
+                sets_of[held] = (*sets_of.get(held, ()), index)
+        object.__setattr__(self, "_sets_of", sets_of)
+        own = {UNLABELED.name: UNLABELED}
+        object.__setattr__(self, "_domains", _references(Kind.DOMAIN, {**self.domain_labels, **own}))
+        own[INACCESSIBLE.name] = INACCESSIBLE
+        object.__setattr__(self, "_resources", _references(Kind.RESOURCE, {**self.resource_labels, **own}))
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -67,20 +91,35 @@ class Policy:
         """Tell whether the policy has this component."""
         return component in self.components
 
+    @property
+    def number(self) -> tuple[int, ...]:
+        """The version as numbers, to be compared with another policy's."""
+        return version_number(self.version)
+
+    def conflict_sets_of(self, label: Label) -> tuple[ConflictSet, ...]:
+        """Return the conflict sets that have a type of the label, in the policy's order."""
+        found = {index for held in label.chwall for index in self._sets_of.get(held, ())}
+        return tuple(self.conflict_sets[index] for index in sorted(found))
+
     def domain(self, reference: str) -> Label:
         """Return the domain label called ``NAME`` or ``vm:NAME``.
 
         Raises LabelError: ``unknown-label``, or ``wrong-kind`` for a resource label.
         """
-        kind, name = _split(reference)
-        label = self._find(Kind.DOMAIN, name) if kind is not Kind.RESOURCE else None
-        if label is not None:
-            return label
-        if kind is not Kind.DOMAIN and self._find(Kind.RESOURCE, name) is not None:
-            raise LabelError(
-                "wrong-kind", f"'{reference}' is a resource label; a domain label must stand here"
-            )
-        raise self._unknown(reference)
+        label = self._domains.get(reference)
+        if label is None:
+            raise self._refused(reference, Kind.DOMAIN, self._resources)
+        return label
+
+    def resource(self, reference: str) -> Label:
+        """Return the resource label called ``NAME`` or ``res:NAME``.
+
+        Raises LabelError: ``unknown-label``, or ``wrong-kind`` for a domain label.
+        """
+        label = self._resources.get(reference)
+        if label is None:
+            raise self._refused(reference, Kind.RESOURCE, self._domains)
+        return label
 
     def domain_or_resource(self, reference: str) -> Label:
         """Return the label called ``NAME``, ``vm:NAME`` or ``res:NAME``.
@@ -89,25 +128,24 @@ class Policy:
         Raises LabelError: ``unknown-label``, or ``ambiguous-label`` where the bare name is a domain label
         and a resource label.
         """
-        kind, name = _split(reference)
-        kinds = tuple(Kind) if kind is None else (kind,)
-        found = [label for one in kinds if (label := self._find(one, name)) is not None]
-        if not found:
-            raise self._unknown(reference)
-        if len(found) > 1 and name != UNLABELED.name:
+        domain, resource = self._domains.get(reference), self._resources.get(reference)
+        if domain is not None and resource is not None and domain is not UNLABELED:
             raise LabelError(
                 "ambiguous-label",
-                f"'{name}' is a domain label and a resource label: write 'vm:{name}' or 'res:{name}'",
+                f"'{reference}' is a domain label and a resource label: "
+                f"write 'vm:{reference}' or 'res:{reference}'",
             )
-        return found[0]
+        found = domain or resource
+        if found is None:
+            raise self._unknown(reference)
+        return found
 
-    def _find(self, kind: Kind, name: str) -> Label | None:
-        if name == UNLABELED.name:
-            return UNLABELED
-        if name == INACCESSIBLE.name:
-            return INACCESSIBLE if kind is Kind.RESOURCE else None
-        labels = self.domain_labels if kind is Kind.DOMAIN else self.resource_labels
-        return labels.get(name)
+    def _refused(self, reference: str, wanted: Kind, others: Mapping[str, Label]) -> LabelError:
+        if reference not in others:
+            return self._unknown(reference)
+        nouns = ("resource", "domain") if wanted is Kind.DOMAIN else ("domain", "resource")
+        what = f"'{reference}' is a {nouns[0]} label; a {nouns[1]} label must stand here"
+        return LabelError("wrong-kind", what)
 
     def _unknown(self, reference: str) -> LabelError:
         return LabelError(
@@ -116,9 +154,6 @@ class Policy:
         )
 
 
-def _split(reference: str) -> tuple[Kind | None, str]:
-    """Split ``vm:NAME`` or ``res:NAME``; a name itself never holds a ':'."""
-    prefix, colon, name = reference.partition(":")
-    if colon and prefix in tuple(Kind):
-        return Kind(prefix), name
-    return None, reference
+def _references(kind: Kind, labels: dict[str, Label]) -> dict[str, Label]:
+    """Return labels by all that they are called: ``NAME`` and ``KIND:NAME``; a name itself holds no ':'."""
+    return labels | {f"{kind}:{name}": label for name, label in labels.items()}

@@ -4,63 +4,80 @@
 
     format: shype.policy/1        # required, exactly this
     name: datacenter              # required
-    version: "1.0"                # required: two numbers, in quotes (unquoted YAML reads a float)
+    version: "1.1"                # required: two numbers, in quotes (unquoted YAML reads a float)
+    from: {name: datacenter, version: "1.0"}    # may be left out: the predecessor, of a lower version
+    renames:                      # may be left out; only beside 'from': new name, old name
+      domain_labels: {alpha-web: alpha}
+      resource_labels: {alpha-disk: disk}
     bootstrap: dom0               # label of Domain-0; without it: SystemManagement, which must exist
+    enforce: [chwall, ste, mls]   # may be left out: the order in which the components decide, all of them
 
     ste:                          # Simple Type Enforcement; leave the section out to switch it off
       types: [alpha, beta]        # at least one
 
     chwall:                       # Chinese Wall; leave the section out to switch it off
       types: [alpha, beta]        # at least one
+      history: true               # may be left out (false): what has run on a host counts as running
       conflict_sets:              # may be left out; each set excludes at least two types
         rivals: [alpha, beta]
 
+    mls:                          # Multi-level security; leave the section out to switch it off
+      levels: [public, secret]    # low to high, at least two
+      categories: [crypto]        # may be left out
+      trusted: [dom0]             # may be left out: the domain labels that may span more than one level
+
     domain_labels:                # at least the bootstrap label
-      dom0: {ste: [alpha, beta]}  # ste: at least one type where STE is enforced, else no ste at all
+      dom0:
+        ste: [alpha, beta]        # at least one type where STE is enforced, else no ste at all
+        mls: {low: public, high: {level: secret, categories: [crypto]}}
       alpha-web:
         ste: [alpha]
         chwall: [alpha]           # any number, none included; only where CHWALL is enforced
+        mls: secret               # where MLS is enforced; short for {level: secret}
 
     resource_labels:              # may be left out: disks, VLANs, devices
-      alpha-disk: {ste: alpha}    # exactly one type where STE is enforced, else {}; never chwall
+      alpha-disk:
+        ste: alpha                # exactly one type where STE is enforced; never chwall
+        mls: {level: secret, categories: [crypto]}    # one level where MLS is enforced, never a range
 
     salt: "…"                     # may be left out: 64 hex digits, kept secret (see acm.parts)
 
-A policy with neither section is sHype's NULL policy. It permits everything, so it has to say so:
+A policy without any of the three sections is sHype's NULL policy. It permits everything, so it has to say so:
 ``enforce: nothing`` is required there and refused elsewhere.
+
+The STE type ``__UNLABELED__``, declared and given to a domain label, lets that label meet what has no label
+(never beside ``mls``); nothing else can.
 
 Names: 1 to 64 of ``A-Z a-z 0-9 _ . ( ) -`` and single blanks inside, a letter, a digit or ``_`` first; names
 of the form ``__…__`` belong to sHype. A domain label and a resource label may share a name. STE types,
-Chinese Wall types and conflict sets are name spaces of their own. Limits: 1 MiB, 4096 labels of each kind,
-4096 types of each component, 1024 conflict sets. What YAML may be used is told in ``acm.yamltree``; JSON is
-YAML and is read too. The same rules for other programs: ``configs/schema/policy.schema.json``.
+Chinese Wall types, conflict sets, levels and categories are name spaces of their own. Limits: 1 MiB, 4096
+labels of each kind, 4096 types of each component, 1024 conflict sets, 256 levels, 1024 categories. What YAML
+may be used is told in ``acm.yamltree``; JSON is YAML and is read too. The same rules for other programs:
+``configs/schema/policy.schema.json``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from acm import yamltree
-from acm.chwall import ConflictSet
-from acm.fields import fields, name, named, names, required, text
-from acm.labels import DEFAULT_BOOTSTRAP, Label
+from acm.fields import fields, items, name, named, required, text
+from acm.labels import DEFAULT_BOOTSTRAP, UNLABELED, Label
+from acm.labeltables import MAX_LABELS, Declared, domain_labels, resource_labels
+from acm.lineage import Lineage, version_number
 from acm.parts import FORMAT
 from acm.policy import Component, Policy
-from acm.yamltree import Items, Mark, Node, flaw
+from acm.sections import read_chwall, read_mls, read_ste
+from acm.yamltree import Items, Mark, Node, Table, flaw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_LABELS: Final = 4096
-MAX_TYPES: Final = 4096
-MAX_CONFLICT_SETS: Final = 1024
-
-_HEAD: Final = frozenset({"format", "name", "version", "bootstrap", "enforce", "salt"})
-_SECTIONS: Final = frozenset({"ste", "chwall", "domain_labels", "resource_labels"})
+_HEAD: Final = frozenset({"format", "name", "version", "from", "renames", "bootstrap", "enforce", "salt"})
+_SECTIONS: Final = frozenset({"ste", "chwall", "mls", "domain_labels", "resource_labels"})
 _VERSION: Final = re.compile(r"(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})")
 _SALT: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -70,62 +87,40 @@ def load(data: bytes, source: str = "policy") -> Policy:
 
     Raises PolicyFileError with ``code``, ``line`` and ``column`` of one flaw, and nothing else.
     """
-    document = yamltree.read(data, source)
+    return from_tree(yamltree.read(data, source), hashlib.sha256(data).hexdigest())
+
+
+def from_tree(document: Node, digest: str) -> Policy:
+    """Return the policy that a document says; ``digest`` is that of the bytes it was read from.
+
+    Raises PolicyFileError as ``load`` does; its place is that of the node.
+    """
     top = fields(document, _HEAD | _SECTIONS)
     _check_format(required(top, "format", document.at))
-    ste = _types(top, Component.STE)
-    chwall = _types(top, Component.CHWALL)
-    components = tuple(one.component for one in (chwall, ste) if one.enforced)
-    _check_null_policy(top, components, document.at)
-    sets = _conflict_sets(top, chwall)
-    domains = _domain_labels(required(top, "domain_labels", document.at), ste, chwall, sets)
+    declared = Declared(read_ste(top.get("ste")), read_chwall(top.get("chwall")), read_mls(top.get("mls")))
+    _check_grant(top, declared)
+    components = _components(top.get("enforce"), declared.components, document.at)
+    domains = domain_labels(required(top, "domain_labels", document.at), declared)
+    resources = resource_labels(top.get("resource_labels"), declared)
+    version = _version(required(top, "version", document.at))
     return Policy(
         name=name(required(top, "name", document.at)),
-        version=_version(required(top, "version", document.at)),
+        version=version,
         components=components,
-        ste_types=ste.declared,
-        chwall_types=chwall.declared,
-        conflict_sets=sets,
+        ste_types=declared.ste.declared,
+        chwall_types=declared.chwall.types.declared,
+        conflict_sets=declared.chwall.conflict_sets,
         domain_labels=domains,
-        resource_labels=_resource_labels(top, ste),
+        resource_labels=resources,
         bootstrap=_bootstrap(top.get("bootstrap"), domains, document.at),
-        digest=hashlib.sha256(data).hexdigest(),
+        digest=digest,
         salt=_salt(top.get("salt")),
+        history=declared.chwall.history,
+        levels=tuple(declared.mls.ranks),
+        categories=declared.mls.categories,
+        trusted=frozenset(declared.mls.trusted),
+        lineage=_lineage(top, version, domains, resources),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Types:
-    """What the section of a component declares; not enforced where the section is left out."""
-
-    component: Component
-    enforced: bool
-    declared: frozenset[str] = frozenset()
-
-    def type(self, node: Node) -> str:
-        """Return one declared type."""
-        held = name(node)
-        if held not in self.declared:
-            raise flaw("unknown-type", f"type '{held}' is not in the types of '{self.component}'", node.at)
-        return held
-
-    def types(self, node: Node) -> frozenset[str]:
-        """Return a list of declared types."""
-        held = names(node, MAX_TYPES)
-        if isinstance(node, Items) and not held <= self.declared:
-            for value in node.values:
-                self.type(value)
-        return held
-
-    def of_label(self, label: Mapping[str, Node], at: Mark, *, needed: bool) -> Node | None:
-        """Return where a label names its types of this component, or None where it has none."""
-        node = label.get(self.component)
-        if node is not None and not self.enforced:
-            what = f"the policy has no section '{self.component}', so no label can have its types"
-            raise flaw("component-absent", what, node.at)
-        if node is None and needed and self.enforced:
-            raise flaw("no-type", f"the label needs '{self.component}', which the policy enforces", at)
-        return node
 
 
 def _check_format(node: Node) -> None:
@@ -133,15 +128,28 @@ def _check_format(node: Node) -> None:
         raise flaw("format", f"this program reads format '{FORMAT}' only", node.at)
 
 
-def _check_null_policy(top: Mapping[str, Node], components: tuple[Component, ...], at: Mark) -> None:
-    node = top.get("enforce")
+def _check_grant(top: Mapping[str, Node], declared: Declared) -> None:
+    if declared.mls.enforced and UNLABELED.name in declared.ste.declared:
+        what = f"type '{UNLABELED.name}' cannot stand beside 'mls': what has no label has no level"
+        raise flaw("unlabeled-grant", what, top[Component.STE].at)
+
+
+def _components(node: Node | None, enforced: tuple[Component, ...], at: Mark) -> tuple[Component, ...]:
+    """Return the components in the order in which they decide."""
     if node is None:
-        if not components:
-            what = "neither 'ste' nor 'chwall': add one, or 'enforce: nothing' to permit everything"
+        if not enforced:
+            what = "no section 'ste', 'chwall' or 'mls': add one, or 'enforce: nothing' to permit everything"
             raise flaw("no-component", what, at)
-    elif text(node) != "nothing" or components:
-        what = "'enforce' says 'nothing', and only in a policy without 'ste' and 'chwall'"
-        raise flaw("enforce", what, node.at)
+        return enforced
+    if isinstance(node, Items):
+        order = tuple(text(value) for value in items(node))
+        if enforced and sorted(order) == sorted(enforced):
+            return tuple(Component(component) for component in order)
+    elif text(node) == "nothing" and not enforced:
+        return ()
+    there = f"the sections are: {', '.join(enforced)}" if enforced else "there is none"
+    what = f"'enforce' lists every section once in deciding order, or is 'nothing' without one; {there}"
+    raise flaw("enforce", what, node.at)
 
 
 def _version(node: Node) -> str:
@@ -160,87 +168,45 @@ def _salt(node: Node | None) -> bytes:
     return bytes.fromhex(salt)
 
 
-def _types(top: Mapping[str, Node], component: Component) -> _Types:
-    section = top.get(component)
-    if section is None:
-        return _Types(component, enforced=False)
-    known = {"types", "conflict_sets"} if component is Component.CHWALL else {"types"}
-    node = required(fields(section, known), "types", section.at)
-    declared = names(node, MAX_TYPES)
-    if not declared:
-        raise flaw("empty-list", "a component needs one type at least", node.at)
-    return _Types(component, enforced=True, declared=declared)
-
-
-def _conflict_sets(top: Mapping[str, Node], chwall: _Types) -> tuple[ConflictSet, ...]:
-    section = fields(top["chwall"], {"types", "conflict_sets"}) if chwall.enforced else {}
-    if "conflict_sets" not in section:
-        return ()
-    return tuple(
-        ConflictSet(one, _conflict_types(node, chwall))
-        for one, node in named(section["conflict_sets"], MAX_CONFLICT_SETS)
+def _lineage(
+    top: Mapping[str, Node], version: str, domains: Mapping[str, Label], resources: Mapping[str, Label]
+) -> Lineage | None:
+    origin, node = top.get("from"), top.get("renames")
+    if origin is None:
+        if node is not None:
+            raise flaw("renames", "'renames' needs 'from': which policy had the old names?", node.at)
+        return None
+    values = fields(origin, {"name", "version"})
+    at = required(values, "version", origin.at)
+    older = _version(at)
+    if version_number(older) >= version_number(version):
+        what = f"version '{version}' must be higher than that of the predecessor, '{older}'"
+        raise flaw("version-order", what, at.at)
+    renames = {} if node is None else fields(node, {"domain_labels", "resource_labels"})
+    return Lineage(
+        name(required(values, "name", origin.at)),
+        older,
+        _renames(renames.get("domain_labels"), domains),
+        _renames(renames.get("resource_labels"), resources),
     )
 
 
-def _conflict_types(node: Node, chwall: _Types) -> frozenset[str]:
-    types = chwall.types(node)
-    if not types:
-        raise flaw("empty-conflict-set", "a conflict set names the types that exclude each other", node.at)
-    if len(types) == 1:
-        raise flaw("conflict-set-of-one", "a conflict set of one type excludes nothing: name two", node.at)
-    return types
-
-
-def _domain_labels(
-    node: Node, ste: _Types, chwall: _Types, sets: tuple[ConflictSet, ...]
-) -> Mapping[str, Label]:
-    sets_of: dict[str, list[ConflictSet]] = {}
-    for one in sets:
-        for held in one.types:
-            sets_of.setdefault(held, []).append(one)
-    labels = {
-        label: _domain_label(label, value, ste, chwall, sets_of) for label, value in named(node, MAX_LABELS)
-    }
-    return MappingProxyType(labels)
-
-
-def _domain_label(
-    label: str, node: Node, ste: _Types, chwall: _Types, sets_of: Mapping[str, list[ConflictSet]]
-) -> Label:
-    values = fields(node, {"ste", "chwall"})
-    ste_node = ste.of_label(values, node.at, needed=True)
-    ste_types = frozenset[str]() if ste_node is None else ste.types(ste_node)
-    if ste_node is not None and not ste_types:
-        raise flaw("no-type", "a domain label needs one STE type at least", ste_node.at)
-    chwall_node = chwall.of_label(values, node.at, needed=False)
-    if chwall_node is None:
-        return Label(label, ste_types)
-    chwall_types = chwall.types(chwall_node)
-    _refuse_conflict(label, chwall_types, sets_of, chwall_node.at)
-    return Label(label, ste_types, chwall_types)
-
-
-def _refuse_conflict(
-    label: str, types: frozenset[str], sets_of: Mapping[str, list[ConflictSet]], at: Mark
-) -> None:
-    seen: dict[str, str] = {}
-    for held in sorted(types):
-        for one in sets_of.get(held, ()):
-            if one.name in seen:
-                what = f"label '{label}' could never run: conflict set '{one.name}' excludes its types "
-                raise flaw("label-conflict", what + f"'{seen[one.name]}' and '{held}' from each other", at)
-            seen[one.name] = held
-
-
-def _resource_labels(top: Mapping[str, Node], ste: _Types) -> Mapping[str, Label]:
-    node = top.get("resource_labels")
+def _renames(node: Node | None, labels: Mapping[str, Label]) -> Mapping[str, str]:
+    """Return old names by new names, so that each label has one past and each past name one label."""
     entries = [] if node is None else named(node, MAX_LABELS)
-    return MappingProxyType({label: _resource_label(label, value, ste) for label, value in entries})
-
-
-def _resource_label(label: str, node: Node, ste: _Types) -> Label:
-    held = ste.of_label(fields(node, {"ste"}), node.at, needed=True)
-    return Label(label) if held is None else Label(label, frozenset({ste.type(held)}))
+    new_names = {key.value: key.at for key, _ in node.entries} if isinstance(node, Table) else {}
+    old_names: dict[str, str] = {}
+    for new, value in entries:
+        old = name(value)
+        if new not in labels:
+            raise flaw("rename-target", f"new name '{new}' is no such label of this policy", new_names[new])
+        if old in old_names:
+            raise flaw("rename-twice", f"'{old}' cannot become '{old_names[old]}' and '{new}'", value.at)
+        if old in labels and (old == new or old not in new_names):
+            what = f"'{old}' is still a label here: it is renamed itself, or nothing is renamed from it"
+            raise flaw("rename-source", what, value.at)
+        old_names[old] = new
+    return MappingProxyType({new: old for old, new in old_names.items()})
 
 
 def _bootstrap(node: Node | None, domains: Mapping[str, Label], at: Mark) -> str:

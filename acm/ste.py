@@ -48,5 +48,5 @@ def decide_authorization(domain0: Label, guest: Label) -> Decision:
 def _types(types: frozenset[str]) -> str:
     if not types:
         return "no STE type"
-    names = ", ".join(f"'{name}'" for name in sorted(types))
-    return f"STE type {names}" if len(types) == 1 else f"STE types {names}"
+    names = "', '".join(sorted(types))
+    return f"STE type '{names}'" if len(types) == 1 else f"STE types '{names}'"

@@ -1,9 +1,12 @@
 """YAML text to a tree of positioned nodes, for files where every byte must mean what a reader thinks.
 
 A subset of YAML 1.1: one document of mappings, sequences and strings. Refused with code, line and column:
-duplicate keys, anchors, aliases, tags, directives, a second document, unquoted scalars that YAML would read
-as something else than a string (``no``, ``1.0``, ``~``), block scalars, deep nesting, and characters that
-make a file look different from what it says (tabs, controls, bidirectional marks).
+duplicate keys, anchors, aliases, tags, directives, a second document, block scalars, deep nesting, and
+characters that make a file look different from what it says (tabs, controls, bidirectional marks).
+
+An unquoted scalar that YAML would read as something else than a string (``no``, ``1.0``, ``~``) is a node of
+its own, Bare, so that it can never pass for a string: ``acm.fields`` takes it where a number or a truth
+value is asked for, and refuses it everywhere else.
 
 Time is linear in the size with libyaml, which the wheels of PyYAML carry; the pure Python parser of PyYAML
 reads the same files about twenty times slower.
@@ -58,6 +61,15 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Bare:
+    """An unquoted scalar that YAML 1.1 reads as ``kind`` ("int", "bool", "float", "null"): no string."""
+
+    at: Mark
+    value: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Items:
     """A sequence."""
 
@@ -73,7 +85,7 @@ class Table:
     entries: tuple[tuple[Text, Node], ...]
 
 
-Node = Text | Items | Table
+Node = Text | Bare | Items | Table
 
 
 def read(data: bytes, source: str) -> Node:
@@ -88,6 +100,12 @@ def read(data: bytes, source: str) -> Node:
 def flaw(code: str, message: str, at: Mark) -> PolicyFileError:
     """Return the error for a flaw at a place."""
     return PolicyFileError(code, message, line=at.line, column=at.column, source=at.source)
+
+
+def not_a_string(node: Bare) -> PolicyFileError:
+    """Return the error for an unquoted scalar where a string must stand."""
+    what = f"{node.value[:80]!r} reads as {node.kind}: put it in quotes"
+    return flaw("not-a-string", what if node.value else "a value is missing", node.at)
 
 
 def _decode(data: bytes, source: str) -> str:
@@ -140,7 +158,7 @@ class _Builder:
         at = self._mark(event)
         _refuse_decoration(event, at)
         if isinstance(event, yaml.ScalarEvent):
-            return self._text(event, at)
+            return self._scalar(event, at)
         if depth == 0:
             raise flaw("too-deep", f"nested deeper than {MAX_DEPTH} levels", at)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -158,6 +176,8 @@ class _Builder:
         first: dict[str, Mark] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth)
+            if isinstance(key, Bare):
+                raise not_a_string(key)
             if not isinstance(key, Text):
                 raise flaw("wrong-type", "a key must be a string", key.at)
             if key.value in first:
@@ -178,14 +198,13 @@ class _Builder:
             raise flaw("syntax", "not YAML: a blank must follow the ':'", end)
 
     @staticmethod
-    def _text(event: yaml.ScalarEvent, at: Mark) -> Text:
+    def _scalar(event: yaml.ScalarEvent, at: Mark) -> Text | Bare:
         value = event.value
         if event.style in {"|", ">"}:
             raise flaw("block-scalar", "a value is written plain or in quotes, not as a block", at)
         plain, _ = event.implicit
         if plain and (kind := _other_kind(value)) is not None:
-            what = f"{value[:80]!r} reads as {kind}: put it in quotes" if value else "a value is missing"
-            raise flaw("not-a-string", what, at)
+            return Bare(at, value, kind)
         return Text(at, value)
 
     def _mark(self, event: yaml.Event) -> Mark:

@@ -4,18 +4,19 @@
 
     schema: shype.host/1
     name: embedded
-    pcpus: "2"
+    pcpus: 2
     memory: 4096 MiB
-    dom0: {label: dom0, memory: 512 MiB, vcpus: "1"}
+    dom0: {label: dom0, memory: 512 MiB, vcpus: 1}
     profile: ../profiles/embedded.yaml     # PCR profile of the boot folder, relative to this file
     policy: ../policies/datacenter.yaml    # relative to this file
     resources:
       - {kind: disk, identity: "uuid:…", path: /dev/vg0/web, label: web-disk, access: rw, size: 64 MiB}
-      - {kind: vlan, id: "101", label: web-vlan}
+      - {kind: vlan, id: 101, label: web-vlan}
 
-All values are strings, as in policy files (:mod:`acm.yamltree`). A disk's label belongs to its identity:
-``uuid:`` (of its file system or partition), ``wwn:`` (16 or 32 hex digits), or ``sha256:`` of its whole
-content, which must then be read-only. ``path`` only says where it is found; two disks never share one.
+Values are strings, as in policy files (:mod:`acm.yamltree`), or numbers, with or without quotes. A disk's
+label belongs to its identity: ``uuid:`` (of its file system or partition), ``wwn:`` (16 or 32 hex digits), or
+``sha256:`` of its whole content, which must then be read-only. ``path`` only says where it is found; two
+disks never share one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ MAX_DOM0_VCPUS: Final = 128
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 _PATH: Final = re.compile(r"[A-Za-z0-9_./+@:-]{1,255}")
-_COUNT: Final = re.compile(r"[1-9][0-9]{0,8}")
 _MIB: Final = re.compile(r"([1-9][0-9]{0,8}) MiB")
 _IDENTITY: Final = re.compile(
     r"sha256:[0-9a-f]{64}|uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|wwn:(?:[0-9a-f]{16}|[0-9a-f]{32})"
@@ -189,10 +189,7 @@ def _matching(entry: Mapping[str, Node], key: str, pattern: re.Pattern[str], at:
 
 
 def _number(entry: Mapping[str, Node], key: str, high: int, at: Mark) -> int:
-    value = int(_matching(entry, key, _COUNT, at))
-    if value > high:
-        raise flaw("out-of-range", f"{key} is 1 to {high}", entry[key].at)
-    return value
+    return fields.integer(fields.required(entry, key, at), 1, high)
 
 
 def _mebibytes(entry: Mapping[str, Node], key: str, at: Mark) -> int:

@@ -9,6 +9,8 @@ import pytest
 from acm.decision import Code, Decision, Verdict
 from acm.engine import Operation, Request, decide
 from acm.errors import AcmUsageError, LabelError, RequestError
+from acm.operations import RULES
+from acm.policy import Kind
 from acm.policyfile import load
 
 if TYPE_CHECKING:
@@ -130,7 +132,8 @@ def test_the_wall_has_no_say_in_sharing(policy: Policy) -> None:
 
 @pytest.mark.parametrize("op", list(Operation))
 def test_unlabeled_is_confined_to_itself(policy: Policy, op: Operation) -> None:
-    assert codes(ask(policy, op, "__UNLABELED__", "dom0")) == ["unlabeled-confined"]
+    labelled = "vm:dom0" if Kind.DOMAIN in RULES[op].objects else "res:disk"
+    assert codes(ask(policy, op, "__UNLABELED__", labelled)) == ["unlabeled-confined"]
     assert codes(ask(policy, op, "dom0", "__UNLABELED__")) == ["unlabeled-confined"]
     assert ask(policy, op, "__UNLABELED__", "__UNLABELED__").permitted
 
@@ -158,7 +161,8 @@ def test_chinese_wall_alone_permits_what_it_does_not_mediate() -> None:
 
 @pytest.mark.parametrize("op", list(Operation))
 def test_a_null_policy_permits_and_says_why(op: Operation) -> None:
-    decision = ask(load(NULL.encode()), op, "one", "dom0")
+    target = "vm:dom0" if Kind.DOMAIN in RULES[op].objects else "res:disk"
+    decision = ask(load(NULL.encode()), op, "one", target)
     assert codes(decision) == ["not-mediated"]
     assert decision.permitted
 
@@ -204,6 +208,11 @@ def test_a_bare_name_is_clear_where_only_a_domain_can_stand(policy: Policy) -> N
         (("start", "free", "dom0", "ax", "free", "by"), "running-conflict"),
         (("share", "dom0", "dom0", "by", "cz"), "running-conflict"),
         (("start", "ax", None), "object-missing"),
+        (("vlan-attach", "dom0", "small"), "wrong-kind"),
+        (("resource-read", "dom0", "vm:same"), "wrong-kind"),
+        (("resource-write", "dom0", "nothing"), "unknown-label"),
+        (("argo", "dom0", "disk"), "wrong-kind"),
+        (("resume", "ax", "dom0", "by", "cz"), "running-conflict"),
     ],
 )
 def test_a_wrong_question_has_no_answer(policy: Policy, request_: tuple[str, ...], code: str) -> None:
@@ -224,10 +233,25 @@ def test_reason_codes_are_stable() -> None:
         "resource-inaccessible",
         "chwall-conflict",
         "chwall-self-conflict",
+        "chwall-history",
         "chwall-clear",
+        "history-missing",
+        "history-stale",
+        "history-mismatch",
+        "history-full",
         "ste-shared-type",
         "ste-no-shared-type",
         "ste-authorized",
         "ste-not-authorized",
+        "mls-read-down",
+        "mls-read-up",
+        "mls-write-up",
+        "mls-write-down",
+        "mls-authorized",
+        "mls-not-authorized",
+        "mls-no-level",
         "not-mediated",
+        "unknown-operation",
+        "policy-mismatch",
+        "resource-unknown",
     }

@@ -135,3 +135,69 @@ def test_each_part_has_its_own_salt(data: bytes) -> None:
     text = data.decode().replace("  batch-disk:", "  batch:")
     salts = [json.loads(part.body)["salt"] for part in parts.parts(load((SALT + text).encode()))]
     assert len(salts) == len(set(salts))
+
+
+@pytest.fixture(scope="module")
+def mls(repository: Path) -> Policy:
+    return load((repository / "configs/policies/mls.yaml").read_bytes())
+
+
+def test_a_customer_sees_its_level_and_categories_with_all_who_stand_there(mls: Policy) -> None:
+    shown = {(part["part"], part.get("name")): part for part in shown_to(mls, "navy-plans")}
+    assert set(shown) == {
+        ("policy", "mls"),
+        ("mls-level", "secret"),
+        ("mls-category", "navy"),
+        ("domain", "navy-plans"),
+    }
+    assert shown["mls-level", "secret"]["domains"] == ["army-plans", "dom0", "joint-staff", "navy-plans"]
+    assert shown["mls-category", "navy"]["resources"] == ["audit-log", "navy-disk"]
+    level = {"level": "secret", "categories": ["navy"]}
+    assert shown["domain", "navy-plans"]["mls"] == {"low": level, "high": level}
+    assert shown["policy", "mls"]["levels"] == ["public", "internal", "secret"]
+
+
+def test_a_trusted_label_says_so_and_shows_every_level_that_it_spans(mls: Policy) -> None:
+    shown = shown_to(mls, "release-guard")
+    assert [part["name"] for part in shown if part["part"] == "mls-level"] == ["internal", "public"]
+    (label,) = (part for part in shown if part["part"] == "domain")
+    assert label["trusted"] is True
+    parts.verify_section(bytes.fromhex(mls.root), parts.section(mls, ["release-guard"]))
+
+
+SMALL = """\
+format: shype.policy/1
+name: small
+version: "1.0"
+bootstrap: web
+enforce: [ste, mls]
+ste: {types: [a]}
+mls: {levels: [low, high], categories: [c, d], trusted: [web]}
+domain_labels: {web: {ste: [a], mls: low}, db: {ste: [a], mls: {level: high, categories: [c]}}}
+resource_labels: {disk: {ste: a, mls: low}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[ste, mls]", "[mls, ste]"),
+        ("[low, high]", "[high, low]"),
+        ("[low, high]", "[low, high, top]"),
+        ("[c, d]", "[c, d, e]"),
+        ("trusted: [web]", "trusted: [db]"),
+        ("web: {ste: [a], mls: low}", "web: {ste: [a], mls: high}"),
+        ("web: {ste: [a], mls: low}", "web: {ste: [a], mls: {low: low, high: high}}"),
+        ("categories: [c]}", "categories: [d]}"),
+        ("disk: {ste: a, mls: low}", "disk: {ste: a, mls: high}"),
+    ],
+)
+def test_whatever_a_policy_says_of_levels_is_in_its_root(old: str, new: str) -> None:
+    assert old in SMALL
+    assert load(SMALL.replace(old, new).encode()).root != load(SMALL.encode()).root
+
+
+def test_that_past_runs_count_is_in_the_header_and_in_the_root(data: bytes, policy: Policy) -> None:
+    counted = load(data.replace(b"  conflict_sets:", b"  history: true\n  conflict_sets:"))
+    assert shown_to(counted)[0]["history"] is True
+    assert counted.root != policy.root

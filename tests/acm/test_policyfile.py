@@ -16,6 +16,7 @@ from acm import yamltree
 from acm.chwall import ConflictSet
 from acm.errors import AcmInputError, PolicyFileError
 from acm.labels import Label
+from acm.mls import Level, Range, point
 from acm.policy import Component
 from acm.policyfile import load
 
@@ -37,6 +38,24 @@ domain_labels:
   web: {ste: [a], chwall: [x]}
 resource_labels:
   disk: {ste: a}
+"""
+
+FULL = """\
+format: shype.policy/1
+name: full
+version: "1.10"
+from: {name: full, version: "1.9"}
+renames: {domain_labels: {web: front}, resource_labels: {disk: hda}}
+bootstrap: dom0
+enforce: [mls, chwall, ste]
+ste: {types: [a]}
+chwall: {types: [x, y], history: true, conflict_sets: {rivals: [x, y]}}
+mls: {levels: [low, high], categories: [c], trusted: [dom0]}
+domain_labels:
+  dom0: {ste: [a], mls: {low: low, high: {level: high, categories: [c]}}}
+  web: {ste: [a], chwall: [x], mls: low}
+resource_labels:
+  disk: {ste: a, mls: {level: high, categories: [c]}}
 """
 
 
@@ -66,9 +85,10 @@ def test_bad_policy_is_refused_at_its_flaw(path: Path, parser: str, monkeypatch:
 
 
 def test_there_are_many_flaws_and_one_good_policy_behind_them() -> None:
-    assert len(BAD) >= 25
-    assert len({EXPECTATION.match(path.read_bytes())[1] for path in BAD}) >= 25  # type: ignore[index]  # checked above
+    assert len(BAD) >= 130
+    assert len({EXPECTATION.match(path.read_bytes())[1] for path in BAD}) >= 45  # type: ignore[index]  # checked above
     load(GOOD.encode())
+    load(FULL.encode())
 
 
 def test_a_policy_is_read_as_it_is_written() -> None:
@@ -80,6 +100,35 @@ def test_a_policy_is_read_as_it_is_written() -> None:
     assert policy.conflict_sets == (ConflictSet("rivals", frozenset({"x", "y"})),)
     assert policy.domain_labels["web"] == Label("web", frozenset({"a"}), frozenset({"x"}))
     assert policy.resource_labels["disk"] == Label("disk", frozenset({"a"}))
+
+
+def test_every_section_is_read_as_it_is_written() -> None:
+    policy = load(FULL.encode())
+    assert policy.components == (Component.MLS, Component.CHWALL, Component.STE)
+    assert policy.history
+    assert (policy.levels, policy.categories, policy.trusted) == (("low", "high"), {"c"}, {"dom0"})
+    low, high = Level(0, "low"), Level(1, "high", frozenset({"c"}))
+    assert policy.domain_labels["dom0"].mls == Range(low, high)
+    assert policy.domain_labels["web"].mls == point(low)
+    assert policy.resource_labels["disk"] == Label("disk", frozenset({"a"}), mls=point(high))
+
+
+def test_components_decide_in_shypes_order_where_the_policy_says_none() -> None:
+    policy = load(FULL.replace("enforce: [mls, chwall, ste]\n", "").encode())
+    assert policy.components == (Component.CHWALL, Component.STE, Component.MLS)
+
+
+def test_the_root_of_a_policy_without_the_newer_sections_is_what_it_was() -> None:
+    """A root that somebody has kept stays good: what a policy does not use leaves no trace in its parts."""
+    assert load(GOOD.encode()).root == "2d4e8499c46b1f71f6f6a5593a0dae959c0f72899e5925987f20ad42b63d956b"
+
+
+@pytest.mark.parametrize(
+    "level", ["high", '"high"', "{level: high}", "{level: high, categories: []}", "{low: high, high: high}"]
+)
+def test_one_level_may_be_written_in_several_ways(level: str) -> None:
+    policy = load(FULL.replace("mls: low}", f"mls: {level}}}").encode())
+    assert policy.domain_labels["web"].mls == point(Level(1, "high"))
 
 
 def test_a_policy_cannot_be_changed() -> None:
@@ -197,13 +246,13 @@ def test_any_bytes_are_a_policy_or_refused(data: bytes) -> None:
 
 
 @given(
-    st.integers(0, len(GOOD)),
+    st.integers(0, len(FULL)),
     st.integers(0, 6),
     st.text(alphabet="\t\n\r -:,[]{}#&*!|>'\"%@`~?.0a_\u2028\ufeff\U0001f600", max_size=5),
 )
 @settings(max_examples=250, deadline=None)
 def test_a_damaged_policy_is_a_policy_or_refused_and_both_parsers_agree(at: int, cut: int, put: str) -> None:
-    data = (GOOD[:at] + put + GOOD[at + cut :]).encode()
+    data = (FULL[:at] + put + FULL[at + cut :]).encode()
     raises_only_its_own_error(data)
     c, python = (_outcome(data, parser) for parser in (yaml.CSafeLoader, yaml.SafeLoader))
     if c != python:

@@ -48,6 +48,12 @@ def test_a_description_is_read_and_resources_are_found() -> None:
     assert host.vlan(8) is None
 
 
+def test_numbers_are_written_with_or_without_quotes() -> None:
+    plain = hostconfig.parse(GOOD.replace('"2"', "2").replace('"1"', "1").replace('"7"', "7").encode())
+    quoted = hostconfig.parse(GOOD.encode())
+    assert (plain.pcpus, plain.dom0_vcpus, plain.vlan(7)) == (2, 1, quoted.vlan(7))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "code", "line"),
     [
@@ -56,8 +62,13 @@ def test_a_description_is_read_and_resources_are_found() -> None:
         ("name: h\n", "", "missing-key", 1),
         ("name: h", "name: h\nname: h", "duplicate-key", 3),
         ("name: h", "nome: h", "unknown-key", 2),
-        ('pcpus: "2"', "pcpus: 2", "not-a-string", 3),
-        ('pcpus: "2"', 'pcpus: "0"', "bad-value", 3),
+        ('pcpus: "2"', "pcpus: 2.0", "bad-value", 3),
+        ('pcpus: "2"', "pcpus: 0x2", "bad-value", 3),
+        ('pcpus: "2"', "pcpus: [2]", "wrong-type", 3),
+        ('pcpus: "2"', 'pcpus: "02"', "bad-value", 3),
+        ('pcpus: "2"', 'pcpus: "0"', "out-of-range", 3),
+        ('pcpus: "2"', "pcpus: 4096", "out-of-range", 3),
+        ("name: h", "name: 7", "not-a-string", 2),
         ('pcpus: "2"', 'pcpus: "4096"', "out-of-range", 3),
         ("64 MiB", "64 GiB", "bad-value", 4),
         ("memory: 8 MiB", "memory: 64 MiB", "out-of-range", 5),
@@ -109,12 +120,14 @@ def test_the_schema_agrees_with_the_parser(repository: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     validator.validate(yaml.safe_load(GOOD))
+    validator.validate(yaml.safe_load(GOOD.replace('"2"', "2").replace('"7"', "7")))
     validator.validate(yaml.safe_load((repository / "configs/hosts/embedded.yaml").read_text()))
     for old, new in (
         (UUID, "sha256:" + "0" * 64),
         ("64 MiB", "64 GiB"),
         ("name: h", "nome: h"),
-        ('"2"', "2"),
+        ('"2"', "0"),
+        ('"2"', "2.5"),
     ):
         assert not validator.is_valid(yaml.safe_load(GOOD.replace(old, new, 1)))
 
