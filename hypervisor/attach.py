@@ -6,14 +6,18 @@ sHype checked these in the control tools; here they are transactions of the same
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from acm.labels import INACCESSIBLE, UNLABELED
 from hypervisor.errors import BadStateError, NoSuchObjectError
-from hypervisor.state import AccessMode, HostState, ResourceKind
-from hypervisor.transition import Transition, use
+from hypervisor.state import DOM0, AccessMode, HostState, ResourceKind
+from hypervisor.transition import Transition, read_resource, use, write_resource
 
 if TYPE_CHECKING:
     from acm.engine import Request
+
+
+_UNUSABLE: Final = frozenset({UNLABELED.name, INACCESSIBLE.name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class RelabelResource:
 
 def attach_accesses(state: HostState, call: AttachResource) -> tuple[Request, ...]:
     """Ask whether the domain may read the resource, and write it in mode ``rw``."""
-    return use(state.domain(call.domid).label, state.resource(call.identity).label, call.mode)
+    resource = state.resource(call.identity)
+    return use(state.domain(call.domid).label, resource.label, call.mode, resource.kind)
 
 
 def attach(state: HostState, call: AttachResource) -> Transition:
@@ -76,6 +81,20 @@ def detach(state: HostState, call: DetachResource) -> Transition:
     if call.identity not in domain.attachments:
         raise NoSuchObjectError("not-attached", f"{call.identity} is not attached to domain {call.domid}")
     return Transition(state.with_domain(replace(domain, attachments=domain.attachments.drop(call.identity))))
+
+
+def relabel_accesses(state: HostState, call: RelabelResource) -> tuple[Request, ...]:
+    """Ask whether Domain-0 may read what is labelled ``old`` and write what is labelled ``new``.
+
+    That is what a relabelling does with the content. Labels that no domain can use ask nothing.
+    """
+    host = state.domain(DOM0).label
+    accesses = []
+    if call.old not in _UNUSABLE:
+        accesses.append(read_resource(host, call.old))
+    if call.new not in _UNUSABLE:
+        accesses.append(write_resource(host, call.new))
+    return tuple(accesses)
 
 
 def relabel_resource(state: HostState, call: RelabelResource) -> Transition:

@@ -1,13 +1,17 @@
 """The audit trail: every refusal, relabel, policy change and administrator's action; only ever appended to.
 
 A record names who, when, what and why, and the SHA-256 of the record before it, so that an edited, dropped or
-reordered line is found by :func:`read_trail`.
+reordered line is found by :func:`read_trail`. What guests choose (a path, a list of frames) is shortened and
+made printable, so that no guest can spoil the trail or the terminal of whoever reads it.
+
+The chain does not tell whether records at its end are missing: whoever can write the file can cut it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -15,11 +19,17 @@ from typing import TYPE_CHECKING, Final
 from hypervisor.errors import HypervisorInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 FIRST: Final = "0" * 64
 """``previous`` of the first record."""
 MAX_LINE: Final = 64 * 1024
+"""Bytes of a record."""
+HELD: Final = 65536
+"""Newest records that a trail holds in memory; its sink gets all of them."""
+_MAX_TEXT: Final = 500
+MAX_REASONS: Final = 16
+"""Reasons of one record."""
 
 
 class Outcome(StrEnum):
@@ -57,11 +67,14 @@ class AuditTrail:
     """An append-only list of records.
 
     ``sink`` gets each encoded record with its line end before the record counts: if it raises, the action
-    that was to be recorded does not happen.
+    that was to be recorded does not happen. ``last`` is the record, of an earlier boot, to go on behind.
     """
 
-    def __init__(self, sink: Callable[[bytes], object] | None = None) -> None:
-        self._records: list[AuditRecord] = []
+    def __init__(
+        self, sink: Callable[[bytes], object] | None = None, last: AuditRecord | None = None
+    ) -> None:
+        self._records: deque[AuditRecord] = deque(maxlen=HELD)
+        self._last = last
         self._sink = sink
 
     def __len__(self) -> int:
@@ -82,30 +95,56 @@ class AuditTrail:
         why: tuple[tuple[str, str], ...],
     ) -> AuditRecord:
         """Add a record behind the last one and return it."""
-        previous = self._records[-1].digest() if self._records else FIRST
-        index = len(self._records)
-        record = AuditRecord(index, time_ns, epoch, who, action, what, outcome, why, previous)
+        index, previous = (0, FIRST) if self._last is None else (self._last.index + 1, self._last.digest())
+        record = AuditRecord(
+            index=index,
+            time_ns=time_ns,
+            epoch=epoch,
+            who=_shown(who),
+            action=action,
+            what=_shown(what),
+            outcome=outcome,
+            why=tuple((code, _shown(detail)) for code, detail in why[:MAX_REASONS]),
+            previous=previous,
+        )
         if self._sink is not None:
             self._sink(record.encode() + b"\n")
         self._records.append(record)
+        self._last = record
         return record
 
 
 def read_trail(data: bytes) -> tuple[AuditRecord, ...]:
     """Decode a trail file and check its chain; raises HypervisorInputError naming the line."""
-    records: list[AuditRecord] = []
+    lines = data.split(b"\n")
+    records = tuple(follow(lines[:-1]))
+    if lines[-1]:
+        raise HypervisorInputError("audit-cut", f"audit line {len(records) + 1}: cut off before its line end")
+    return records
+
+
+def follow(lines: Iterable[bytes]) -> Iterator[AuditRecord]:
+    """Decode lines without their ends, from the first of a trail on, and check that each follows the last."""
     previous = FIRST
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+    for number, line in enumerate(lines, 1):
         record = _decode(line, number)
         if record.previous != previous or record.index != number - 1:
             raise HypervisorInputError(
                 "audit-chain", f"audit line {number}: does not follow the line before it"
             )
-        records.append(record)
+        yield record
         previous = record.digest()
-    if not data.endswith(b"\n") and data:
-        raise HypervisorInputError("audit-cut", f"audit line {len(records) + 1}: cut off before its line end")
-    return tuple(records)
+
+
+def without_torn_end(data: bytes) -> tuple[bytes, bytes]:
+    """Split a trail file into whole lines and what a crash has left of a last one."""
+    end = data.rfind(b"\n") + 1
+    return data[:end], data[end:]
+
+
+def _shown(text: str) -> str:
+    text = text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}\u2026"
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _decode(line: bytes, number: int) -> AuditRecord:

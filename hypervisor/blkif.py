@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hypervisor.link import Link
+    from hypervisor.state import HostState
 
 SECTOR: Final = 512
 MAX_SEGMENTS: Final = 11
@@ -155,6 +156,10 @@ class BlockDevice:
             for index in range(-(-len(part) // PAGE)):
                 self._link.front_pages[1 + index].write(0, part[index * PAGE : (index + 1) * PAGE])
             self._submit(_WRITE, start, size)
+
+    def is_bound(self, state: HostState) -> bool:
+        """Tell whether the link is there still; see :meth:`hypervisor.link.Link.is_bound`."""
+        return self._link.is_bound(state)
 
     def disconnect(self) -> None:
         """End the link."""

@@ -7,6 +7,7 @@ relabel, so a permit outlived the label that it was given for.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from acm.engine import Operation, Request
@@ -16,28 +17,51 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 65536
 """Entries; at the limit the cache starts anew."""
+ADMISSIONS: Final = frozenset({Operation.START, Operation.RESUME, Operation.MIGRATE_IN})
+"""Operations that depend on who runs and has run, so that no decision on them is kept."""
 
 _Key = tuple[Operation, str, str | None, int]
 
 
+@dataclass(frozen=True, slots=True)
+class CacheCounts:
+    """What the cache did since it was made: questions answered from it, questions put to the engine."""
+
+    hits: int
+    misses: int
+    entries: int
+
+
 class DecisionCache:
-    """Permits and denials of everything but starts: a start depends on who runs."""
+    """Permits and denials of everything but admissions."""
 
     def __init__(self) -> None:
         self._decisions: dict[_Key, Decision] = {}
+        self._hits = 0
+        self._misses = 0
+
+    @property
+    def counts(self) -> CacheCounts:
+        """The counts so far; admissions are misses."""
+        return CacheCounts(self._hits, self._misses, len(self._decisions))
 
     def find(self, request: Request, epoch: int) -> Decision | None:
         """Return the decision taken for this request in this epoch, if there is one."""
-        return self._decisions.get((request.op, request.subject, request.object, epoch))
+        found = self._decisions.get((request.op, request.subject, request.object, epoch))
+        if found is None:
+            self._misses += 1
+        else:
+            self._hits += 1
+        return found
 
     def keep(self, request: Request, epoch: int, decision: Decision) -> None:
-        """Remember a decision; starts and requests with a running set are not kept."""
-        if request.op is Operation.START or request.running:
+        """Remember a decision; admissions and requests with a running set are not kept."""
+        if request.op in ADMISSIONS or request.running:
             return
         if len(self._decisions) >= LIMIT:
             self._decisions.clear()
         self._decisions[request.op, request.subject, request.object, epoch] = decision
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget every decision; the counts go on."""
         self._decisions.clear()

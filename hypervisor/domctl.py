@@ -1,4 +1,4 @@
-"""Hypercalls on whole domains: create, build, unpause, pause, destroy, relabel (Xen: ``domctl``).
+"""Hypercalls on whole domains: create, build, unpause, pause, schedule, destroy, relabel (Xen: ``domctl``).
 
 All of them are Domain-0's. Each function is pure: it returns the transition or raises.
 """
@@ -6,17 +6,20 @@ All of them are Domain-0's. Each function is pure: it returns the transition or 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hypervisor.errors import BadStateError, NoSuchObjectError, OutOfResourceError
+from hypervisor.evtchn import virq_port
 from hypervisor.frames import PAGE, PAGES_PER_MIB, PhysicalMap
 from hypervisor.replay import live_accesses
-from hypervisor.state import DOM0, Domain, DomainStatus, HostState
-from hypervisor.table import lowest_free
+from hypervisor.state import DOM0, ArgoRing, Domain, DomainStatus, HostState, RingId, Virq, VirqLine
+from hypervisor.table import Table, lowest_free
 from hypervisor.transition import PagePlacement, Transition, authorize, start, write
+from hypervisor.xenstore import first_values, without_reader
 
 if TYPE_CHECKING:
     from acm.engine import Request
+    from hypervisor.savectl import SaveDomain
 
 FIRST_RESERVED_DOMID: Final = 0x7FF0
 """DOMID_FIRST_RESERVED of Xen's public header: guests have lower identifiers."""
@@ -70,6 +73,16 @@ class PauseDomain:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleDomain:
+    """Set a domain's weight and cap (see CreateDomain)."""
+
+    caller: int
+    domid: int
+    weight: int
+    cap: int
+
+
+@dataclass(frozen=True, slots=True)
 class DestroyDomain:
     """End a domain: close its channels, revoke its grants, scrub and free its memory."""
 
@@ -96,10 +109,8 @@ def create_accesses(state: HostState, call: CreateDomain) -> tuple[Request, ...]
 def create(state: HostState, call: CreateDomain) -> Transition:
     """Add the paused domain; raises OutOfResourceError, BadStateError (taken name, number out of range)."""
     pages = call.memory_mib * PAGES_PER_MIB
-    _check_new(state, call, pages)
-    domid = lowest_free(state.domains, 1)
-    if domid >= FIRST_RESERVED_DOMID:
-        raise OutOfResourceError("no-domid", "all domain identifiers are in use; destroy a domain first")
+    check_new(state, call, pages)
+    domid = free_domid(state)
     taken, rest = state.free.take(pages)
     domain = Domain(
         domid=domid,
@@ -112,22 +123,52 @@ def create(state: HostState, call: CreateDomain) -> Transition:
         weight=call.weight,
         cap=call.cap,
         label_sealed=call.label_sealed,
+        max_pages=pages,
     )
+    domain = replace(domain, store=first_values(domain))
     return Transition(replace(state, free=rest).with_domain(domain), result=domid)
 
 
-def _check_new(state: HostState, call: CreateDomain, pages: int) -> None:
-    if not 1 <= call.vcpus <= MAX_VCPUS or not 1 <= call.weight <= MAX_WEIGHT:
-        raise BadStateError("bad-number", f"vcpus must be 1-{MAX_VCPUS} and weight 1-{MAX_WEIGHT}")
-    if not 0 <= call.cap <= 100 * state.pcpus:
-        raise BadStateError("bad-number", f"cap must be 0-{100 * state.pcpus} percent on this host")
+class NewDomain(Protocol):
+    """What is checked of a domain that is to be: a created one, or one that was saved."""
+
+    @property
+    def uuid(self) -> str: ...  # noqa: D102 - said by CreateDomain
+    @property
+    def name(self) -> str: ...  # noqa: D102 - same
+    @property
+    def vcpus(self) -> int: ...  # noqa: D102 - same
+    @property
+    def weight(self) -> int: ...  # noqa: D102 - same
+    @property
+    def cap(self) -> int: ...  # noqa: D102 - same
+
+
+def check_new(state: HostState, new: NewDomain, pages: int) -> None:
+    """Raise BadStateError for a taken name or an impossible number, OutOfResourceError for too few pages."""
+    if not 1 <= new.vcpus <= MAX_VCPUS:
+        raise BadStateError("bad-number", f"vcpus must be 1-{MAX_VCPUS}")
+    _check_schedule(state, new.weight, new.cap)
     for other in state.domains.values():
-        if call.uuid == other.uuid or call.name == other.name:
+        if new.uuid == other.uuid or new.name == other.name:
             raise BadStateError(
-                "name-taken", f"domain {other.domid} already has this name or UUID: {call.name}"
+                "name-taken", f"domain {other.domid} already has this name or UUID: {new.name}"
             )
     if not 1 <= pages <= len(state.free):
         raise OutOfResourceError("no-memory", f"{pages} pages wanted, {len(state.free)} are free")
+
+
+def _check_schedule(state: HostState, weight: int, cap: int) -> None:
+    if not 1 <= weight <= MAX_WEIGHT or not 0 <= cap <= 100 * state.pcpus:
+        raise BadStateError("bad-number", f"weight is 1-{MAX_WEIGHT}, cap 0-{100 * state.pcpus} percent here")
+
+
+def free_domid(state: HostState) -> int:
+    """Return the lowest domain identifier that is not in use; raises OutOfResourceError."""
+    domid = lowest_free(state.domains, 1)
+    if domid >= FIRST_RESERVED_DOMID:
+        raise OutOfResourceError("no-domid", "all domain identifiers are in use; destroy a domain first")
+    return domid
 
 
 def build_accesses(state: HostState, call: BuildDomain) -> tuple[Request, ...]:
@@ -137,7 +178,7 @@ def build_accesses(state: HostState, call: BuildDomain) -> tuple[Request, ...]:
 
 def build(state: HostState, call: BuildDomain) -> Transition:
     """Place the image; raises BadStateError once the domain has run, OutOfResourceError for its size."""
-    domain = _guest(state, call.domid)
+    domain = guest(state, call.domid)
     if domain.started:
         raise BadStateError("already-started", f"domain {call.domid} has run: nothing can be placed in it")
     count = -(-len(call.image) // PAGE)
@@ -147,17 +188,17 @@ def build(state: HostState, call: BuildDomain) -> Transition:
             "no-memory", f"{count} pages from gfn {call.gfn} on do not fit: give it more memory"
         )
     placed = tuple(frame for frame in frames if frame is not None)
-    return Transition(state, result=count, placement=PagePlacement(placed, call.image))
+    return Transition(state, result=count, placements=(PagePlacement(placed, call.image),))
 
 
-def unpause_accesses(state: HostState, call: UnpauseDomain) -> tuple[Request, ...]:
+def authority_accesses(state: HostState, call: UnpauseDomain | ScheduleDomain) -> tuple[Request, ...]:
     """Domain-0's authority, under the policy of this moment."""
     return (authorize(state.domain(DOM0).label, state.domain(call.domid).label),)
 
 
 def unpause(state: HostState, call: UnpauseDomain) -> Transition:
     """Set the domain running; raises BadStateError when it is."""
-    domain = _guest(state, call.domid)
+    domain = guest(state, call.domid)
     if domain.status is DomainStatus.RUNNING:
         raise BadStateError("running", f"domain {call.domid} is running already")
     return Transition(state.with_domain(replace(domain, status=DomainStatus.RUNNING, started=True)))
@@ -165,18 +206,24 @@ def unpause(state: HostState, call: UnpauseDomain) -> Transition:
 
 def pause(state: HostState, call: PauseDomain) -> Transition:
     """Set the domain paused; raises BadStateError when it is."""
-    domain = _guest(state, call.domid)
+    domain = guest(state, call.domid)
     if domain.status is DomainStatus.PAUSED:
         raise BadStateError("paused", f"domain {call.domid} is paused already")
     return Transition(state.with_domain(replace(domain, status=DomainStatus.PAUSED)))
 
 
-def destroy(state: HostState, call: DestroyDomain) -> Transition:
+def schedule(state: HostState, call: ScheduleDomain) -> Transition:
+    """Set weight and cap, Domain-0's own too; raises BadStateError for a number out of range."""
+    _check_schedule(state, call.weight, call.cap)
+    return Transition(state.with_domain(replace(state.domain(call.domid), weight=call.weight, cap=call.cap)))
+
+
+def destroy(state: HostState, call: DestroyDomain | SaveDomain) -> Transition:
     """Remove the domain and every reference to it, so that a later domain of its number inherits nothing.
 
     Xen keeps a dying domain until the last foreign mapping is gone; here such mappings end at once.
     """
-    dead = _guest(state, call.domid)
+    dead = guest(state, call.domid)
     closed = [(dead.domid, port) for port in dead.ports]
     domains = []
     for domid, domain in state.domains.items():
@@ -186,21 +233,35 @@ def destroy(state: HostState, call: DestroyDomain) -> Transition:
         domains.append((domid, _without_references(domain, dead.domid)))
     frames = dead.memory.frames
     after = replace(state, domains=state.domains.keep(domains), free=state.free.join(frames))
-    return Transition(after, scrub=frames, closed=tuple(closed))
+    port = virq_port(state.domain(DOM0), VirqLine(Virq.DOM_EXC))
+    signals = () if port is None else ((DOM0, port),)
+    return Transition(after, scrub=frames, closed=tuple(closed), signals=signals)
 
 
 def _without_references(domain: Domain, dead: int) -> Domain:
     ports = domain.ports.keep(item for item in domain.ports.items() if item[1].remote != dead)
     grants = domain.grants.keep(item for item in domain.grants.items() if item[1].grantee != dead)
     mappings = domain.mappings.keep(item for item in domain.mappings.items() if item[1].granter != dead)
-    if ports is domain.ports and grants is domain.grants and mappings is domain.mappings:
+    rings, store = _rings_without(domain.rings, dead), without_reader(domain.store, dead)
+    parts = ((ports, domain.ports), (grants, domain.grants), (mappings, domain.mappings))
+    if all(new is old for new, old in (*parts, (rings, domain.rings), (store, domain.store))):
         return domain
-    return replace(domain, ports=ports, grants=grants, mappings=mappings)
+    return replace(domain, ports=ports, grants=grants, mappings=mappings, rings=rings, store=store)
+
+
+def _rings_without(rings: Table[RingId, ArgoRing], dead: int) -> Table[RingId, ArgoRing]:
+    if not any(each.partner == dead or dead in ring.senders for each, ring in rings.items()):
+        return rings
+    return Table(
+        (each, replace(ring, senders=ring.senders - {dead}))
+        for each, ring in rings.items()
+        if each.partner != dead
+    )
 
 
 def relabel_accesses(state: HostState, call: RelabelDomain) -> tuple[Request, ...]:
     """All that the domain has, judged again under the new label."""
-    domain = _guest(state, call.domid)
+    domain = guest(state, call.domid)
     return live_accesses(state.with_domain(replace(domain, label=call.new)), only=call.domid)
 
 
@@ -209,7 +270,7 @@ def relabel(state: HostState, call: RelabelDomain) -> Transition:
 
     A domain that has run holds data of its old label: it must be destroyed and launched again.
     """
-    domain = _guest(state, call.domid)
+    domain = guest(state, call.domid)
     if domain.status is DomainStatus.RUNNING:
         raise BadStateError(
             "running", f"domain {call.domid} is running: stop it and launch it under the new label"
@@ -223,7 +284,8 @@ def relabel(state: HostState, call: RelabelDomain) -> Transition:
     return Transition(state.with_domain(replace(domain, label=call.new)))
 
 
-def _guest(state: HostState, domid: int) -> Domain:
+def guest(state: HostState, domid: int) -> Domain:
+    """Return a domain that is not Domain-0; raises NoSuchObjectError."""
     if domid == DOM0:
         raise NoSuchObjectError(
             "no-guest", "Domain-0 is not a guest: it is neither built, stopped nor relabelled"

@@ -17,6 +17,7 @@
     +-- Undecided                 the policy engine had no answer: refused
     +-- NotPrivileged             the caller is not Domain-0
     +-- PolicyMismatch            a config was written for another policy than the enforced one
+    +-- UpdateRefused             a new policy is no successor, or something that lives would violate it
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from acm.decision import Decision
+    from acm.update import Update
 
 
 class HypervisorInputError(Exception):
@@ -113,3 +115,15 @@ class NotPrivileged(HypervisorDenied):
 
 class PolicyMismatch(HypervisorDenied):
     """A domain config names a policy that is not the enforced one."""
+
+
+class UpdateRefused(HypervisorDenied):
+    """A policy update that cannot take effect; ``update`` says all that breaks."""
+
+    def __init__(self, update: Update) -> None:
+        lines = [f"{one.code}: {one.detail}" for one in update.lineage]
+        lines += [str(one) for one in update.violations]
+        codes = [*(one.code for one in update.lineage), *(str(one.code) for one in update.violations)]
+        more = f" (and {len(lines) - 1} more; see: shype policy diff)" if len(lines) > 1 else ""
+        super().__init__(codes[0], f"policy update refused: {lines[0]}{more}")
+        self.update = update

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.errors import BadStateError, NoSuchObjectError, OutOfResourceError
-from hypervisor.state import Domain, HostState, Port
+from hypervisor.errors import BadStateError, NoSuchObjectError, NotPrivileged, OutOfResourceError
+from hypervisor.state import DOM0, Domain, HostState, Port, Virq, VirqLine
 from hypervisor.table import lowest_free
-from hypervisor.transition import Transition, share
+from hypervisor.transition import Transition, channel
 
 if TYPE_CHECKING:
     from acm.engine import Request
 
 MAX_PORTS: Final = 4096
 """Ports of one domain (EVTCHN_2L_NR_CHANNELS on x86-64); port 0 is never given out."""
+_MACHINE: Final = frozenset({Virq.CONSOLE, Virq.DOM_EXC})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,18 @@ class ClosePort:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class BindVirq:
+    """Get a virtual interrupt of one's own vCPU as signals of a port; the result is the port."""
+
+    caller: int
+    virq: Virq
+    vcpu: int = 0
+
+
 def alloc_accesses(state: HostState, call: AllocUnbound) -> tuple[Request, ...]:
-    """Sharing between the two domains."""
-    return (share(state, call.caller, call.remote),)
+    """Ask for a channel between the two domains."""
+    return (channel(state, call.caller, call.remote),)
 
 
 def alloc_unbound(state: HostState, call: AllocUnbound) -> Transition:
@@ -54,8 +64,8 @@ def alloc_unbound(state: HostState, call: AllocUnbound) -> Transition:
 
 
 def bind_accesses(state: HostState, call: BindInterdomain) -> tuple[Request, ...]:
-    """Sharing between the two domains."""
-    return (share(state, call.caller, call.remote),)
+    """Ask for a channel between the two domains."""
+    return (channel(state, call.caller, call.remote),)
 
 
 def bind_interdomain(state: HostState, call: BindInterdomain) -> Transition:
@@ -86,6 +96,30 @@ def close(state: HostState, call: ClosePort) -> Transition:
         state = state.with_domain(replace(remote, ports=ports))
         closed.append((port.remote, port.remote_port))
     return Transition(state, closed=tuple(closed))
+
+
+def bind_virq(state: HostState, call: BindVirq) -> Transition:
+    """Add the port; what the whole machine says is for Domain-0 only.
+
+    Raises NotPrivileged, NoSuchObjectError (vCPU), BadStateError (bound already), OutOfResourceError.
+    """
+    domain = state.domain(call.caller)
+    if call.virq in _MACHINE and domain.domid != DOM0:
+        raise NotPrivileged("not-privileged", f"VIRQ {call.virq.name} is for Domain-0 only")
+    if not 0 <= call.vcpu < (domain.vcpus if call.virq is Virq.TIMER else 1):
+        raise NoSuchObjectError(
+            "no-vcpu", f"domain {call.caller} has no VIRQ {call.virq.name} at vCPU {call.vcpu}"
+        )
+    line = VirqLine(call.virq, call.vcpu)
+    if virq_port(domain, line) is not None:
+        raise BadStateError("virq-bound", f"domain {call.caller} has bound VIRQ {call.virq.name} already")
+    domain, port = _with_port(domain, Port(call.caller, virq=line))
+    return Transition(state.with_domain(domain), result=port)
+
+
+def virq_port(domain: Domain, line: VirqLine) -> int | None:
+    """Return the port that a virtual interrupt of this domain signals, if it has bound one."""
+    return next((number for number, port in domain.ports.items() if port.virq == line), None)
 
 
 def peer(state: HostState, domid: int, port: int) -> tuple[int, int]:

@@ -116,21 +116,48 @@ class PhysicalMap:
             return None
         return self.extents[at].mfn + gfn - self.extents[at].gfn
 
-    def without(self, gfn: int) -> PhysicalMap:
-        """Return the map with a hole at ``gfn``, which must have a frame."""
+    def within(self, gfn: int, count: int) -> Frames:
+        """Return the machine frames behind ``count`` gfns from ``gfn`` on; holes have none."""
+        parts = ((extent, *_overlap(extent, gfn, count)) for extent in self.extents)
+        return Frames.of((extent.mfn + first - extent.gfn, size) for extent, first, size in parts if size > 0)
+
+    def without(self, gfn: int, count: int = 1) -> PhysicalMap:
+        """Return the map with holes at ``count`` gfns from ``gfn`` on."""
         extents: list[Extent] = []
         for extent in self.extents:
-            offset = gfn - extent.gfn
-            if not 0 <= offset < extent.count:
+            first, size = _overlap(extent, gfn, count)
+            if size <= 0:
                 extents.append(extent)
                 continue
-            if offset:
-                extents.append(Extent(extent.gfn, extent.mfn, offset))
-            if offset + 1 < extent.count:
-                extents.append(Extent(gfn + 1, extent.mfn + offset + 1, extent.count - offset - 1))
+            before, after = first - extent.gfn, first - extent.gfn + size
+            if before:
+                extents.append(Extent(extent.gfn, extent.mfn, before))
+            if after < extent.count:
+                extents.append(Extent(first + size, extent.mfn + after, extent.count - after))
         return PhysicalMap(tuple(extents))
 
-    def with_page(self, gfn: int, mfn: int) -> PhysicalMap:
-        """Return the map with machine frame ``mfn`` in the hole at ``gfn``."""
-        extents = sorted((*self.extents, Extent(gfn, mfn, 1)), key=lambda extent: extent.gfn)
-        return PhysicalMap(tuple(extents))
+    def with_frames(self, gfn: int, frames: Frames) -> PhysicalMap:
+        """Return the map with ``frames``, in their order, in the holes from ``gfn`` on."""
+        added = []
+        for mfn, count in frames.ranges:
+            added.append(Extent(gfn, mfn, count))
+            gfn += count
+        return _joined((*self.extents, *added))
+
+
+def _overlap(extent: Extent, gfn: int, count: int) -> tuple[int, int]:
+    """Return the first gfn that an extent has of a range, and how many; none where that is not positive."""
+    first = max(gfn, extent.gfn)
+    return first, min(gfn + count, extent.gfn + extent.count) - first
+
+
+def _joined(extents: Iterable[Extent]) -> PhysicalMap:
+    """Return a map in which neighbours in gfn and in mfn are one extent, so that it stays short."""
+    joined: list[Extent] = []
+    for extent in sorted(extents, key=lambda each: each.gfn):
+        last = joined[-1] if joined else None
+        if last and (last.gfn + last.count, last.mfn + last.count) == (extent.gfn, extent.mfn):
+            joined[-1] = Extent(last.gfn, last.mfn, last.count + extent.count)
+        else:
+            joined.append(extent)
+    return PhysicalMap(tuple(joined))

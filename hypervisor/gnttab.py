@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from hypervisor.errors import BadStateError, NoSuchObjectError, OutOfResourceError, PageFaultError
-from hypervisor.frames import PAGE
+from hypervisor.frames import PAGE, Frames
+from hypervisor.memory_op import in_use
 from hypervisor.state import Domain, Grant, GrantKind, HostState, Mapping
 from hypervisor.table import lowest_free
-from hypervisor.transition import PageCopy, Transition, read, write
+from hypervisor.transition import PageCopy, Transition, copy_from, copy_to, grant_map, transfer
 
 if TYPE_CHECKING:
     from acm.engine import Request
@@ -123,8 +124,7 @@ def end_access(state: HostState, call: EndAccess) -> Transition:
 
 def map_accesses(state: HostState, call: MapGrant) -> tuple[Request, ...]:
     """Ask whether the caller may read the granter, and write it when the mapping is writable."""
-    reads = read(state, call.caller, call.granter)
-    return (reads, write(state, call.caller, call.granter)) if call.writable else (reads,)
+    return (grant_map(state, call.caller, call.granter, writable=call.writable),)
 
 
 def map_grant(state: HostState, call: MapGrant) -> Transition:
@@ -150,9 +150,9 @@ def copy_accesses(state: HostState, call: CopyGrant) -> tuple[Request, ...]:
     """Ask whether the caller may read a foreign source and write a foreign target."""
     accesses = []
     if call.source.domid != call.caller:
-        accesses.append(read(state, call.caller, call.source.domid))
+        accesses.append(copy_from(state, call.caller, call.source.domid))
     if call.target.domid != call.caller:
-        accesses.append(write(state, call.caller, call.target.domid))
+        accesses.append(copy_to(state, call.caller, call.target.domid))
     return tuple(accesses)
 
 
@@ -169,11 +169,15 @@ def copy_grant(state: HostState, call: CopyGrant) -> Transition:
 
 def transfer_accesses(state: HostState, call: TransferPage) -> tuple[Request, ...]:
     """Ask whether the caller may write the receiver."""
-    return (write(state, call.caller, call.remote),)
+    return (transfer(state, call.caller, call.remote),)
 
 
 def transfer_page(state: HostState, call: TransferPage) -> Transition:
-    """Move the frame; raises PageFaultError, NoSuchObjectError, BadStateError while the page is mapped."""
+    """Move the frame.
+
+    Raises PageFaultError, NoSuchObjectError, BadStateError while the page is in use, OutOfResourceError where
+    the receiver owns all that it may.
+    """
     giver = state.domain(call.caller)
     mfn = giver.memory.machine(call.gfn)
     if mfn is None:
@@ -181,16 +185,25 @@ def transfer_page(state: HostState, call: TransferPage) -> Transition:
     grant = _entry(state, call.caller, call.remote, call.ref)
     if grant.kind is not GrantKind.TRANSFER:
         raise BadStateError("not-a-transfer", f"grant {call.ref} of domain {call.remote} accepts no page")
-    if state.domain(call.remote).memory.machine(grant.gfn) is not None:
-        raise BadStateError("no-hole", f"gfn {grant.gfn} of domain {call.remote} has a frame by now")
-    if any(each.mfn == mfn for domain in state.domains.values() for each in domain.mappings.values()):
+    page = Frames(((mfn, 1),))
+    if in_use(state, page):
         raise BadStateError(
             "page-in-use", f"gfn {call.gfn} of domain {call.caller} is mapped: unmap it first"
         )
     state = state.with_domain(replace(giver, memory=giver.memory.without(call.gfn)))
-    taker = state.domain(call.remote)
-    taker = replace(taker, memory=taker.memory.with_page(grant.gfn, mfn), grants=taker.grants.drop(call.ref))
-    return Transition(state.with_domain(taker))
+    taker = _room_for_one(state.domain(call.remote), grant)
+    memory = taker.memory.with_frames(grant.gfn, page)
+    return Transition(state.with_domain(replace(taker, memory=memory, grants=taker.grants.drop(call.ref))))
+
+
+def _room_for_one(taker: Domain, grant: Grant) -> Domain:
+    if taker.memory.machine(grant.gfn) is not None:
+        raise BadStateError("no-hole", f"gfn {grant.gfn} of domain {taker.domid} has a frame by now")
+    if taker.memory.pages >= taker.max_pages:
+        raise OutOfResourceError(
+            "max-pages", f"domain {taker.domid} owns all {taker.max_pages} pages that it may own"
+        )
+    return taker
 
 
 def _copy_frame(state: HostState, caller: int, end: CopyEnd, *, writing: bool) -> int:

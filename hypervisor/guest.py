@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hypervisor.argo import RegisterRing, UnregisterRing
+from hypervisor.argo_ring import ArgoMessage, ArgoWindow
 from hypervisor.errors import BadStateError, NoSuchObjectError, PageFaultError
-from hypervisor.evtchn import AllocUnbound, BindInterdomain, ClosePort, peer
+from hypervisor.evtchn import AllocUnbound, BindInterdomain, BindVirq, ClosePort
 from hypervisor.frames import PAGE
 from hypervisor.gnttab import (
     CopyEnd,
@@ -21,7 +23,9 @@ from hypervisor.gnttab import (
     TransferPage,
     UnmapGrant,
 )
-from hypervisor.state import Domain, DomainStatus, GrantKind
+from hypervisor.memory_op import DecreaseReservation, IncreaseReservation
+from hypervisor.state import AccessMode, Domain, DomainStatus, GrantKind, RingId, Virq
+from hypervisor.xenstore import StoreRead, StoreRemove, StoreShare, StoreWrite
 
 if TYPE_CHECKING:
     from hypervisor.hypercalls import Call
@@ -59,7 +63,7 @@ class Guest:
     def send(self, port: int) -> None:
         """Signal the other end of a bound channel; raises NoSuchObjectError, BadStateError."""
         self._running()
-        self._memory.signal(*peer(self._monitor.state, self.domid, port))
+        self._monitor.send(self.domid, port)
 
     def take_signals(self, port: int) -> int:
         """Return how often one's own port was signalled since the last call."""
@@ -78,6 +82,10 @@ class Guest:
     def close(self, port: int) -> None:
         """Hypercall."""
         self._invoke(ClosePort(self.domid, port))
+
+    def bind_virq(self, virq: Virq, vcpu: int = 0) -> int:
+        """Hypercall; returns the port that the interrupt signals."""
+        return self._invoke(BindVirq(self.domid, virq, vcpu))
 
     def grant_access(self, grantee: int, gfn: int, kind: GrantKind) -> int:
         """Offer a frame (or a hole, for a transfer); returns the reference."""
@@ -102,6 +110,56 @@ class Guest:
     def transfer_page(self, gfn: int, remote: int, ref: int) -> None:
         """Hypercall; gives the page away."""
         self._invoke(TransferPage(self.domid, gfn, remote, ref))
+
+    def decrease_reservation(self, gfn: int, count: int) -> None:
+        """Hypercall; gives frames back to the host."""
+        self._invoke(DecreaseReservation(self.domid, gfn, count))
+
+    def increase_reservation(self, gfn: int, count: int) -> None:
+        """Hypercall; takes free frames into a hole."""
+        self._invoke(IncreaseReservation(self.domid, gfn, count))
+
+    def register_ring(self, port: int, partner: int | None, gfns: tuple[int, ...]) -> None:
+        """Hypercall; empties the ring first, as its owner does."""
+        ArgoWindow([OwnPage(self, gfn) for gfn in gfns[:1]]).clear()
+        self._invoke(RegisterRing(self.domid, port, partner, gfns))
+
+    def unregister_ring(self, port: int, partner: int | None) -> None:
+        """Hypercall."""
+        self._invoke(UnregisterRing(self.domid, port, partner))
+
+    def send_message(self, owner: int, port: int, data: bytes, *, kind: int = 0, source: int = 0) -> None:
+        """Put a message into another domain's ring, from one's own port ``source``.
+
+        See :meth:`hypervisor.monitor.ReferenceMonitor.send_message`.
+        """
+        self._running()
+        self._monitor.send_message(self.domid, owner, port, ArgoMessage(self.domid, source, kind, data))
+
+    def take_message(self, port: int, partner: int | None) -> ArgoMessage | None:
+        """Take the oldest message out of one's own ring; raises NoSuchObjectError, RingError."""
+        domain = self._running()
+        ring = domain.rings.get(RingId(port, partner))
+        if ring is None:
+            raise NoSuchObjectError("no-ring", f"domain {self.domid} has no such ring at port {port}")
+        return ArgoWindow([OwnPage(self, gfn) for gfn in ring.gfns]).take()
+
+    def read_store(self, owner: int, path: str) -> bytes:
+        """Return a value of the configuration store; raises NoSuchObjectError, HypervisorDenied."""
+        self._invoke(StoreRead(self.domid, owner, path))
+        return self._monitor.state.domain(owner).store[path].value
+
+    def write_store(self, owner: int, path: str, value: bytes) -> None:
+        """Hypercall."""
+        self._invoke(StoreWrite(self.domid, owner, path, value))
+
+    def remove_store(self, owner: int, path: str) -> None:
+        """Hypercall; removes what lies below as well."""
+        self._invoke(StoreRemove(self.domid, owner, path))
+
+    def share_store(self, path: str, reader: int, mode: AccessMode | None) -> None:
+        """Hypercall; lets another domain read, or read and write, one's own value."""
+        self._invoke(StoreShare(self.domid, path, reader, mode))
 
     def _invoke(self, call: Call) -> int:
         self._same()

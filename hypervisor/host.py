@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hypervisor import blkif, netif
+from acm.update import AS_IT_IS, Amendment
+from hypervisor import blkif, netif, update
 from hypervisor.audit import AuditTrail
 from hypervisor.blkif import BlockBackend, BlockDevice, BlockTally, VirtualDisk
 from hypervisor.counters import Counters, HostCounters
-from hypervisor.errors import BadStateError, HypervisorUsageError, OutOfResourceError
+from hypervisor.errors import (
+    BadStateError,
+    HypervisorUsageError,
+    NoSuchObjectError,
+    OutOfResourceError,
+)
 from hypervisor.frames import PAGES_PER_MIB, Frames, PhysicalMap
 from hypervisor.guest import Guest
 from hypervisor.link import Link
@@ -17,16 +23,28 @@ from hypervisor.memory import MachineMemory
 from hypervisor.monitor import ReferenceMonitor
 from hypervisor.netif import NetBackend, NetDevice, NetTally, VlanSwitch
 from hypervisor.policy import AcmEngine
-from hypervisor.policyctl import ReplacePolicy
-from hypervisor.ports import DomainReading
+from hypervisor.ports import DomainReading, HistoryStore
+from hypervisor.replay import live_state
+from hypervisor.savectl import SavedDomain, SaveDomain
 from hypervisor.scheduler import CreditScheduler, Party, Runstate
-from hypervisor.state import DOM0, AccessMode, Domain, DomainStatus, HostState, ResourceKind
+from hypervisor.state import (
+    DOM0,
+    AccessMode,
+    Domain,
+    DomainStatus,
+    HostState,
+    ResourceKind,
+    Virq,
+    VirqLine,
+)
 from hypervisor.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from acm.livestate import LiveState
     from acm.policy import Policy
+    from acm.update import Update
     from hypervisor.hostconfig import HostDescription
     from hypervisor.hypercalls import Call
 
@@ -42,13 +60,14 @@ class _Usage:
     block: BlockTally = field(default_factory=BlockTally)
     net: NetTally = field(default_factory=NetTally)
     devices: dict[str, BlockDevice | NetDevice] = field(default_factory=dict)
+    timers: dict[int, int] = field(default_factory=dict)
 
 
 class XenHost:
     """A host that runs domains under a policy. Time passes only in :meth:`run`.
 
     ``clock`` (nanoseconds) dates audit records; without it they carry the host's system time. ``trail`` is
-    the audit trail to append to.
+    the audit trail to append to, ``history`` keeps past runs for policies that count them.
     """
 
     def __init__(
@@ -58,6 +77,7 @@ class XenHost:
         *,
         trail: AuditTrail | None = None,
         clock: Callable[[], int] | None = None,
+        history: HistoryStore | None = None,
     ) -> None:
         self.description = description
         self.trail = AuditTrail() if trail is None else trail
@@ -71,6 +91,7 @@ class XenHost:
             self._memory,
             self.trail,
             (lambda: self._scheduler.now) if clock is None else clock,
+            history=history,
         )
         self._disks: dict[str, VirtualDisk] = {}
         self._switches: dict[str, VlanSwitch] = {}
@@ -90,11 +111,43 @@ class XenHost:
         """Carry out a hypercall; see :meth:`hypervisor.monitor.ReferenceMonitor.invoke`."""
         return self.monitor.invoke(call, actor=actor, why=why)
 
-    def replace_policy(self, policy: Policy, *, actor: str = "", why: str = "") -> int:
-        """Enforce ``policy`` if all that lives agrees with it; returns the epoch, raises HypervisorDenied."""
-        engine = AcmEngine(policy)
-        call = ReplacePolicy(DOM0, engine.info(self.state.policy.epoch + 1), engine)
-        return self.monitor.invoke(call, actor=actor, why=why)
+    def live_state(self) -> LiveState:
+        """Return what lives on this host, as a value: what a policy update is judged against."""
+        return live_state(self.state, self.monitor.past_types)
+
+    def judge_policy(
+        self, policy: Policy, amendment: Amendment = AS_IT_IS, *, revoke: bool = False
+    ) -> Update:
+        """Judge an update without any effect; see :func:`hypervisor.update.judged`."""
+        return update.judged(self.monitor, policy, amendment, revoke=revoke)
+
+    def enforce(
+        self, judged: Update, *, actor: str = "", why: str = "", measure: Callable[[], object] | None = None
+    ) -> int:
+        """Carry out a judged update and return the epoch; see :func:`hypervisor.update.enforce`."""
+        epoch = update.enforce(self.monitor, judged, actor=actor, why=why, measure=measure)
+        self._drop_severed()
+        return epoch
+
+    def replace_policy(
+        self, policy: Policy, amendment: Amendment = AS_IT_IS, *, revoke: bool = False, why: str = ""
+    ) -> int:
+        """Judge an update to ``policy`` and carry it out, all or nothing; returns the epoch."""
+        return self.enforce(self.judge_policy(policy, amendment, revoke=revoke), why=why)
+
+    def _drop_severed(self) -> None:
+        """Let go of devices that have lost their link to the back end, or their resource."""
+        for domain in self.state.domains.values():
+            devices = self._usage_of(domain).devices
+            for identity, device in list(devices.items()):
+                if not device.is_bound(self.state):
+                    devices.pop(identity).abandon()
+                elif identity not in domain.attachments:
+                    devices.pop(identity).disconnect()
+
+    def is_connected(self, domid: int, device: BlockDevice | NetDevice) -> bool:
+        """Tell whether a device of a domain is joined to its back end."""
+        return device in self._usage_of(self.state.domain(domid)).devices.values()
 
     def guest(self, domid: int) -> Guest:
         """Return what software inside a domain can do; raises NoSuchObjectError."""
@@ -105,12 +158,28 @@ class XenHost:
         self._sync()
         self._scheduler.add_work(self.state.domain(domid).uuid, vcpu, work_ns)
 
+    def save(self, domid: int, *, actor: str = "", why: str = "") -> SavedDomain:
+        """Take a paused domain off the host; see :mod:`hypervisor.savectl`. Its devices are disconnected."""
+        self.disconnect(domid)
+        return self.monitor.save(SaveDomain(DOM0, domid), actor=actor, why=why)
+
+    def set_timer(self, domid: int, at_ns: int, vcpu: int = 0) -> None:
+        """Let VIRQ_TIMER of a vCPU be signalled, once, when system time reaches ``at_ns``."""
+        domain = self.state.domain(domid)
+        if not 0 <= vcpu < domain.vcpus:
+            raise NoSuchObjectError("no-vcpu", f"domain {domid} has vCPUs 0-{domain.vcpus - 1}, not {vcpu}")
+        self._usage_of(domain).timers[vcpu] = at_ns
+
     def run(self, duration_ns: int) -> None:
-        """Let system time pass: vCPUs run, memory is held."""
+        """Let system time pass: vCPUs run, memory is held, timers fire."""
         self._sync()
         self._scheduler.run(duration_ns)
         for domain in self.state.domains.values():
-            self._usage_of(domain).page_ns += domain.memory.pages * duration_ns
+            usage = self._usage_of(domain)
+            usage.page_ns += domain.memory.pages * duration_ns
+            for vcpu in [vcpu for vcpu, at_ns in usage.timers.items() if at_ns <= self.now_ns]:
+                del usage.timers[vcpu]
+                self.monitor.raise_virq(domain.domid, VirqLine(Virq.TIMER, vcpu))
 
     def runstates(self, domid: int) -> tuple[Runstate, ...]:
         """Return the four runstate times of each vCPU."""
@@ -250,6 +319,7 @@ def first_state(description: HostDescription, engine: AcmEngine) -> HostState:
         vcpus=description.dom0_vcpus,
         started=True,
         label_sealed=True,
+        max_pages=len(own),
     )
     return HostState(
         pcpus=description.pcpus,

@@ -26,13 +26,13 @@ from hypervisor.ports import (
     VtpmOrder,
     VtpmProvider,
 )
-from hypervisor.state import DOM0, AccessMode, Resource
+from hypervisor.state import DOM0, AccessMode, Resource, ResourceKind
 from hypervisor.transition import authorize, start, use
 from hypervisor.undo import Undo
 from hypervisor.xlconfig import DomainConfig, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from hypervisor.blkif import BlockDevice
     from hypervisor.host import XenHost
@@ -120,7 +120,7 @@ class Launcher:
             requests += use(config.label, self._label(found), disk.access)
         for vif in config.vifs:
             found = self._host.description.vlan(vif.vlan)
-            requests += use(config.label, self._label(found), AccessMode.WRITE)
+            requests += use(config.label, self._label(found), AccessMode.WRITE, ResourceKind.VLAN)
         self._host.monitor.judge(f"launch of {config.name}", requests)
 
     def launch(self, config: bytes) -> LaunchedDomain:
@@ -157,6 +157,31 @@ class Launcher:
         ways.push("meter", lambda: self._meter.stopped(self._last_reading(launched)))
         for _, failure in ways.run():
             raise failure
+
+    def retire(self, launched: Sequence[LaunchedDomain], act: Callable[[], int]) -> int:
+        """End domains by ``act``, which destroys them all or raises and has done nothing; return its result.
+
+        Like :meth:`stop`, every step is taken after that; raises the first failure among them.
+        """
+        readings = [self._last_reading(each) for each in launched]
+        result = act()
+        failures = [
+            failure
+            for each, last in zip(launched, readings, strict=True)
+            for failure in self._end(each, last)
+        ]
+        for failure in failures:
+            raise failure
+        return result
+
+    def _end(self, launched: LaunchedDomain, last: DomainReading) -> Iterator[Exception]:
+        """Take the steps that follow a domain's destruction; yield those that failed."""
+        ways = Undo()
+        ways.push("vTPM", lambda: self._vtpms.destroy(launched.vid))
+        ways.push("measurement", lambda: self._measurer.measure_stop(launched.measurement))
+        ways.push("meter", lambda: self._meter.stopped(last))
+        for _, failure in ways.run():
+            yield failure
 
     def _last_reading(self, launched: LaunchedDomain) -> DomainReading:
         reading = self._host.reading(launched.domid)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from hypervisor.errors import HypervisorDenied, HypervisorUsageError
 from hypervisor.frames import PAGE
 from hypervisor.guest import Guest, MappedPage, OwnPage
-from hypervisor.state import GrantKind
+from hypervisor.state import GrantKind, Port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from hypervisor.state import HostState
 
 
 class Link:
@@ -44,6 +46,17 @@ class Link:
     def buffer(self, ref: int) -> MappedPage | None:
         """Return the back end's view of the page behind a grant reference, if it is one of this link."""
         return self.back_pages[self.refs.index(ref)] if ref in self.refs else None
+
+    def is_bound(self, state: HostState) -> bool:
+        """Tell whether channel and mappings are all there still. Ask before their numbers are used again."""
+        front, back = state.domains.get(self.front.domid), state.domain(self.back.domid)
+        if front is None or front.ports.get(self.front_port) != Port(self.back.domid, self.back_port):
+            return False
+        mapped = [back.mappings.get(handle) for handle in self._handles]
+        return all(
+            one is not None and (one.granter, one.ref) == (self.front.domid, ref)
+            for one, ref in zip(mapped, self.refs, strict=True)
+        )
 
     def disconnect(self) -> None:
         """Unbind everything; what is gone already (a destroyed domain) is no error."""

@@ -6,12 +6,30 @@ shared-info page then do by themselves. A frame costs memory only once something
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hypervisor.frames import PAGE, Frames
+from hypervisor.frames import PAGE, Frames, PhysicalMap
 
 if TYPE_CHECKING:
     from hypervisor.transition import PageCopy, PagePlacement, Transition
+
+
+@dataclass(frozen=True, slots=True)
+class FramePage:
+    """A frame as the hypervisor itself reaches it; only the reference monitor makes one."""
+
+    memory: MachineMemory
+    mfn: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes of the frame."""
+        return self.memory.read(self.mfn, offset, length)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Change bytes of the frame."""
+        self.memory.write(self.mfn, offset, data)
 
 
 class MachineMemory:
@@ -34,6 +52,14 @@ class MachineMemory:
         """Return how many frames hold something."""
         return len(self._frames)
 
+    def contents(self, memory: PhysicalMap) -> tuple[tuple[int, bytes], ...]:
+        """Return (gfn, page) for every frame of a domain that holds something."""
+        held, pages = sorted(self._frames), []
+        for extent in memory.extents:
+            first, last = (bisect_left(held, mfn) for mfn in (extent.mfn, extent.mfn + extent.count))
+            pages += [(extent.gfn + mfn - extent.mfn, self.read(mfn, 0, PAGE)) for mfn in held[first:last]]
+        return tuple(pages)
+
     def signal(self, domid: int, port: int) -> None:
         """Set a port's event pending."""
         key = (domid, port)
@@ -44,14 +70,16 @@ class MachineMemory:
         return self._pending.pop((domid, port), 0)
 
     def commit(self, transition: Transition) -> None:
-        """Move the data of a transition: copies and placements, then scrub what became free."""
+        """Move the data of a transition: copies and placements, scrub what became free, then signal."""
         if transition.copy is not None:
             self._copy(transition.copy)
-        if transition.placement is not None:
-            self._place(transition.placement)
+        for placement in transition.placements:
+            self._place(placement)
         self._scrub(transition.scrub)
         for end in transition.closed:
             self._pending.pop(end, None)
+        for end in transition.signals:
+            self.signal(*end)
 
     def _copy(self, copy: PageCopy) -> None:
         data = self.read(copy.source, copy.source_offset, copy.length)

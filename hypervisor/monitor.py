@@ -4,7 +4,8 @@ Every hypercall is a transaction. *Prepare*: the caller is who it must be, the p
 of the call's hook, and the next state exists. *Commit*: the data moves, the next state is the current one;
 it cannot fail. Any refusal leaves the old state, and is recorded.
 
-Questions are asked when something is bound. Sending on a bound channel and touching a mapped page ask none.
+Questions are asked when something is bound. Sending on a bound channel, putting a message into a ring and
+touching a mapped page ask none. What one domain does to the memory or the ports of another is done here.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from typing import TYPE_CHECKING
 
 from acm.decision import Decision, Reason, deny
 from acm.errors import AcmInputError, AcmUsageError
-from hypervisor.audit import AuditTrail, Outcome
-from hypervisor.decision_cache import DecisionCache
+from acm.update import Amendment
+from hypervisor import argo, evtchn
+from hypervisor.argo import ConnectRing
+from hypervisor.argo_ring import ArgoMessage, ArgoWindow
+from hypervisor.audit import MAX_REASONS, AuditTrail, Outcome
+from hypervisor.decision_cache import CacheCounts, DecisionCache
 from hypervisor.errors import (
     AccessDenied,
     BadStateError,
@@ -23,24 +28,29 @@ from hypervisor.errors import (
     HypervisorUsageError,
     NotPrivileged,
     Undecided,
+    UpdateRefused,
 )
 from hypervisor.hypercalls import HYPERCALLS, Call, Caller, Hypercall
+from hypervisor.memory import FramePage
+from hypervisor.past_runs import PastRuns
 from hypervisor.policyctl import ReplacePolicy
-from hypervisor.state import DOM0, DomainStatus, HostState
+from hypervisor.savectl import SavedDomain, SaveDomain, saved_domain
+from hypervisor.state import DOM0, DomainStatus, HostState, Virq, VirqLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from acm.engine import Request
+    from acm.history import History
     from hypervisor.memory import MachineMemory
-    from hypervisor.ports import PolicyEngine
+    from hypervisor.ports import HistoryStore, PolicyEngine
     from hypervisor.transition import Transition
 
 
 class ReferenceMonitor:
     """Holds the current state of a host and replaces it, one permitted hypercall after another.
 
-    ``clock`` gives the time of audit records in nanoseconds.
+    ``clock`` gives the time of audit records in nanoseconds, ``history`` keeps past runs.
     """
 
     def __init__(
@@ -50,6 +60,8 @@ class ReferenceMonitor:
         memory: MachineMemory,
         trail: AuditTrail,
         clock: Callable[[], int],
+        *,
+        history: HistoryStore | None = None,
     ) -> None:
         self._state = state
         self._engine = engine
@@ -57,6 +69,7 @@ class ReferenceMonitor:
         self._trail = trail
         self._clock = clock
         self._cache = DecisionCache()
+        self._past = PastRuns(history)
 
     @property
     def state(self) -> HostState:
@@ -68,26 +81,107 @@ class ReferenceMonitor:
         """The engine of the enforced policy."""
         return self._engine
 
-    def invoke(self, call: Call, *, actor: str = "", why: str = "") -> int:
+    @property
+    def cache_counts(self) -> CacheCounts:
+        """How often a decision was at hand, and how often the engine was asked."""
+        return self._cache.counts
+
+    @property
+    def past_runs(self) -> History | None:
+        """The Chinese Wall types that have ever run here, where the host keeps a history."""
+        return self._past.history
+
+    @property
+    def past_types(self) -> frozenset[str] | None:
+        """The types of the newest history; None where there is none, or an older one."""
+        return self._past.types
+
+    def invoke(
+        self, call: Call, *, actor: str = "", why: str = "", measure: Callable[[], object] | None = None
+    ) -> int:
         """Carry out a hypercall and return its result (see the call's own docstring).
 
         ``actor`` and ``why`` name the person behind a Domain-0 call and the reason, for the audit trail.
-        Raises HypervisorDenied (against policy or privilege) or HypervisorUsageError; then nothing changed.
+        ``measure`` is called when all is judged and recorded and nothing is left but the commit, which cannot
+        fail: what is measured takes effect, and what is refused is not measured.
+        Raises HypervisorDenied (against policy or privilege) or HypervisorUsageError, OSError where the call
+        could not be recorded, and what ``measure`` raises; then nothing changed.
         """
+        transition = self._permit(call, actor, why)
+        if measure is not None:
+            self._measure(call, measure, actor)
+        self._commit(call, transition)
+        return transition.result
+
+    def save(self, call: SaveDomain, *, actor: str = "", why: str = "") -> SavedDomain:
+        """Carry out a save like :meth:`invoke`, and return the domain that has left the host."""
+        transition = self._permit(call, actor, why)
+        saved = saved_domain(self._state, call, self._memory)
+        self._commit(call, transition)
+        return saved
+
+    def send(self, domid: int, port: int) -> None:
+        """Signal the other end of a bound channel; raises NoSuchObjectError, BadStateError. Asks nothing."""
+        self._memory.signal(*evtchn.peer(self._state, domid, port))
+
+    def send_message(self, domid: int, owner: int, port: int, message: ArgoMessage) -> None:
+        """Put a message into a ring of ``owner`` and tell it.
+
+        The first message to a ring for anybody connects the sender, and only then is the policy asked; a
+        message that does not get in connects nobody. Raises NoSuchObjectError, BadStateError (full),
+        RingError, HypervisorDenied.
+        """
+        call, connected = ConnectRing(domid, owner, port), None
+        ring = argo.route(self._state, domid, owner, port)
+        if ring is None:
+            connected = self._permit(call, "", "")
+            ring = argo.route(connected.state, domid, owner, port)
+            assert ring is not None
+        ArgoWindow([FramePage(self._memory, mfn) for mfn in ring.mfns]).put(message)
+        if connected is not None:
+            self._commit(call, connected)
+        self.raise_virq(owner, VirqLine(Virq.ARGO))
+
+    def raise_virq(self, domid: int, line: VirqLine) -> None:
+        """Signal a virtual interrupt to a domain that has bound it."""
+        port = evtchn.virq_port(self._state.domain(domid), line)
+        if port is not None:
+            self._memory.signal(domid, port)
+
+    def _permit(self, call: Call, actor: str, why: str) -> Transition:
+        """Prepare a call and record it, so that nothing is left but to commit it."""
         row = HYPERCALLS[type(call)]
         try:
             transition = self._prepare(row, call)
+            self._remember(call, transition)
         except HypervisorDenied as error:
             self._record(call, Outcome.DENIED, _reasons(error), actor)
             raise
         except HypervisorUsageError as error:
             self._record(call, Outcome.FAILED, ((error.code, str(error)),), actor)
             raise
+        except OSError as error:
+            self._record(call, Outcome.FAILED, (("history", str(error)),), actor)
+            raise
         if row.caller is Caller.DOM0:
             # Before the commit: an action that cannot be recorded does not happen.
             self._record(call, Outcome.DONE, (("asked", why),) if why else (), actor)
-        self._commit(call, transition)
-        return transition.result
+            self._record_ended(call, transition, actor)
+        return transition
+
+    def _record_ended(self, call: Call, transition: Transition, actor: str) -> None:
+        for first in range(0, len(transition.ended), MAX_REASONS):
+            some = transition.ended[first : first + MAX_REASONS]
+            self._record(call, Outcome.DONE, tuple(("with-it", each) for each in some), actor)
+
+    def _measure(self, call: Call, measure: Callable[[], object], actor: str) -> None:
+        try:
+            measure()
+        except BaseException as error:
+            # The record said that it would happen; it did not.
+            why = f"{type(error).__name__}: {error}"
+            self._record(call, Outcome.FAILED, (("not-measured", why),), actor)
+            raise
 
     def judge(self, operation: str, requests: Iterable[Request]) -> None:
         """Put questions to the policy without acting, as a launch does first; refusals are recorded.
@@ -110,7 +204,7 @@ class ReferenceMonitor:
         epoch = self._state.policy.epoch
         decision = self._cache.find(request, epoch)
         if decision is None:
-            decision = self._engine.decide(request)
+            decision = self._engine.decide(self._past.asked(request))
             self._cache.keep(request, epoch, decision)
         return decision
 
@@ -123,9 +217,23 @@ class ReferenceMonitor:
                 "not-running", f"domain {caller.domid} does not run, so it cannot call {row.xen}"
             )
         # A new policy is judged by its own engine, past the cache: if it is refused, nothing of it may stay.
-        decide = call.engine.decide if isinstance(call, ReplacePolicy) else self.decide
+        decide = self._newcomer(call.engine) if isinstance(call, ReplacePolicy) else self.decide
         self._require(row.xen, row.accesses(self._state, call), decide)
         return row.apply(self._state, call)
+
+    def _newcomer(self, engine: PolicyEngine) -> Callable[[Request], Decision]:
+        return lambda request: engine.decide(self._past.asked(request))
+
+    def _remember(self, call: Call, transition: Transition) -> None:
+        """Make past runs last before the call takes effect, where the policy counts them."""
+        engine = call.engine if isinstance(call, ReplacePolicy) else self._engine
+        if not engine.counts_past_runs:
+            return
+        after = transition.state.domains
+        guests = after.keys() - {DOM0}
+        if guests if isinstance(call, ReplacePolicy) else guests - self._state.domains.keys():
+            labels = {domain.label for domain in after.values()}
+            self._past.add(frozenset[str]().union(*(engine.label(label).chwall for label in labels)))
 
     def _require(
         self, operation: str, requests: Iterable[Request], decide: Callable[[Request], Decision]
@@ -177,15 +285,30 @@ class ReferenceMonitor:
 def _reasons(error: HypervisorDenied) -> tuple[tuple[str, str], ...]:
     if isinstance(error, AccessDenied):
         return tuple((str(reason.code), reason.detail) for reason in error.decision.reasons)
+    if isinstance(error, UpdateRefused):
+        lineage = tuple((one.code, one.detail) for one in error.update.lineage)
+        return lineage + tuple((str(one.code), str(one)) for one in error.update.violations)
     return ((error.code, str(error)),)
 
 
 def _text(call: Call) -> str:
-    shown = []
-    for each in fields(call):
-        value = getattr(call, each.name)
-        if each.name not in ("caller", "engine"):
-            shown.append(
-                f"{each.name}={len(value)} bytes" if isinstance(value, bytes) else f"{each.name}={value}"
-            )
+    shown = [
+        f"{each.name}={_brief(getattr(call, each.name))}"
+        for each in fields(call)
+        if each.name not in ("caller", "engine", "past_types")
+    ]
     return f"{type(call).__name__}({', '.join(shown)})"
+
+
+def _brief(value: object) -> str:
+    match value:
+        case bytes():
+            return f"{len(value)} bytes"
+        case tuple():
+            return f"{len(value)} frames"
+        case SavedDomain():
+            return f"{value.name} ({value.label})"
+        case Amendment():
+            done = f"{len(value.stop)} stopped, {len(value.end)} revoked, {len(value.relabel)} relabelled"
+            return f"({done})"
+    return str(value)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hypervisor.link import Link
+    from hypervisor.state import HostState
 
 BUFFERS: Final = 8
 """Buffer pages for each direction."""
@@ -159,6 +160,10 @@ class NetDevice:
                 frames.append(self._link.front_pages[2 + BUFFERS + ident % BUFFERS].read(0, size))
             self._offer(ident % BUFFERS)
         return tuple(frames)
+
+    def is_bound(self, state: HostState) -> bool:
+        """Tell whether the link is there still; see :meth:`hypervisor.link.Link.is_bound`."""
+        return self._link.is_bound(state)
 
     def disconnect(self) -> None:
         """Leave the VLAN and end the link."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from acm import engine
+from acm import engine, update
 from hypervisor.state import PolicyInfo
 
 if TYPE_CHECKING:
     from acm.decision import Decision
     from acm.engine import Request
     from acm.labels import Label
+    from acm.livestate import LiveState
     from acm.policy import Policy
 
 
@@ -27,6 +28,15 @@ class AcmEngine:
     def label(self, name: str) -> Label:
         """Return a domain label; raises acm.errors.AcmUsageError."""
         return self._policy.domain(f"vm:{name}")
+
+    @property
+    def counts_past_runs(self) -> bool:
+        """Whether the policy's Chinese Wall has a history."""
+        return self._policy.history
+
+    def update(self, live: LiveState, amendment: update.Amendment = update.AS_IT_IS) -> update.Update:
+        """Judge the update of a host to this policy; raises acm.errors.UpdateError."""
+        return update.judge(self._policy, live, amendment)
 
     def info(self, epoch: int = 1) -> PolicyInfo:
         """Return what the protection state says of this policy."""

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from acm.decision import Decision
     from acm.engine import Request
+    from acm.history import Anchor, History
     from acm.labels import Label
+    from acm.livestate import LiveState
+    from acm.update import Amendment, Update
     from hypervisor.counters import Counters
 
 
@@ -24,6 +27,27 @@ class PolicyEngine(Protocol):
 
     def label(self, name: str) -> Label:
         """Return a domain label with its types."""
+        ...
+
+    @property
+    def counts_past_runs(self) -> bool:
+        """Whether the policy's Chinese Wall has a history."""
+        ...
+
+    def update(self, live: LiveState, amendment: Amendment) -> Update:
+        """Judge the update of a host to this policy."""
+        ...
+
+
+class HistoryStore(Protocol):
+    """Keeps the history of past runs of one host, so that no older one passes for the newest."""
+
+    def load(self) -> tuple[History | None, Anchor | None]:
+        """Return what is kept and what it must be; None for what is missing or cannot be read."""
+        ...
+
+    def save(self, history: History) -> None:
+        """Make the history last, then its anchor; raising keeps the domain from starting."""
         ...
 
 

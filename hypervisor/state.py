@@ -2,13 +2,13 @@
 
 Everything here is frozen. A hypercall is a pure function from one state to the next; only the reference
 monitor replaces the current one. Page contents, pending events and run times are data, not protection
-state: they live in :mod:`hypervisor.memory`, :mod:`hypervisor.scheduler` and :mod:`hypervisor.devices`.
+state: they live in :mod:`hypervisor.memory`, :mod:`hypervisor.scheduler` and the device back ends.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final
 
 from hypervisor.errors import NoSuchObjectError
@@ -50,12 +50,37 @@ class ResourceKind(StrEnum):
     VLAN = "vlan"
 
 
+class Virq(IntEnum):
+    """Virtual interrupts, with the numbers of Xen's public header (``VIRQ_*``)."""
+
+    TIMER = 0
+    """The timer of one vCPU."""
+    CONSOLE = 2
+    """Input on the machine's console; Domain-0's."""
+    DOM_EXC = 3
+    """A domain has ended; Domain-0's."""
+    ARGO = 11
+    """A message came into one of the domain's own Argo rings."""
+
+
+@dataclass(frozen=True, slots=True)
+class VirqLine:
+    """A virtual interrupt of one vCPU; all but the timer belong to vCPU 0."""
+
+    virq: Virq
+    vcpu: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One end of an event channel; ``remote_port`` is None until the remote domain has bound it."""
+    """One end of an event channel; ``remote_port`` is None until the remote domain has bound it.
+
+    A port with a ``virq`` line leads nowhere: the hypervisor signals it, and ``remote`` is the domain itself.
+    """
 
     remote: int
     remote_port: int | None = None
+    virq: VirqLine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +106,34 @@ class Mapping:
 
 
 @dataclass(frozen=True, slots=True)
+class RingId:
+    """The name of an Argo ring in its domain: a port, and whose messages it takes (None: anybody's)."""
+
+    port: int
+    partner: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArgoRing:
+    """A ring in the owner's frames ``gfns``, resolved to ``mfns`` when it was registered.
+
+    ``senders`` are the domains that the policy let in; nobody else can send.
+    """
+
+    gfns: tuple[int, ...]
+    mfns: tuple[int, ...]
+    senders: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreNode:
+    """A value of the configuration store, and who besides its owner may read (and write) it."""
+
+    value: bytes
+    readers: Table[int, AccessMode] = field(default_factory=Table)
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """A labelled disk or VLAN. The label belongs to ``identity``; ``path`` is only where it is found now."""
 
@@ -94,7 +147,11 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """One domain. ``label_sealed`` says that a vTPM or a measurement speaks for the label."""
+    """One domain. ``label_sealed`` says that a vTPM or a measurement speaks for the label.
+
+    ``max_pages`` is how many pages it may own; ``store`` is its part of the configuration store, by path
+    below ``/local/domain/DOMID``.
+    """
 
     domid: int
     uuid: str
@@ -111,6 +168,9 @@ class Domain:
     grants: Table[int, Grant] = field(default_factory=Table)
     mappings: Table[int, Mapping] = field(default_factory=Table)
     attachments: Table[str, AccessMode] = field(default_factory=Table)
+    max_pages: int = 0
+    rings: Table[RingId, ArgoRing] = field(default_factory=Table)
+    store: Table[str, StoreNode] = field(default_factory=Table)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 from acm import policyfile
 from acm.decision import Code, Decision, Reason, deny, permit
 from acm.labels import Label
+from acm.update import Amendment, Update
 from hypervisor import hostconfig
 from hypervisor.audit import AuditTrail
 from hypervisor.domctl import CreateDomain, UnpauseDomain
@@ -17,34 +18,15 @@ from hypervisor.host import XenHost
 from hypervisor.memory import MachineMemory
 from hypervisor.monitor import ReferenceMonitor
 from hypervisor.state import DOM0, HostState
+from tests.hypervisor.examples import POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acm.engine import Request
+    from acm.livestate import LiveState
     from acm.policy import Policy
     from hypervisor.hostconfig import HostDescription
-
-POLICY = b"""
-format: shype.policy/1
-name: test
-version: "1.0"
-bootstrap: dom0
-ste: {types: [red, green, blue]}
-chwall: {types: [west, east], conflict_sets: {sides: [west, east]}}
-domain_labels:
-  dom0: {ste: [red, green, blue]}
-  red: {ste: [red]}
-  red-west: {ste: [red], chwall: [west]}
-  red-east: {ste: [red], chwall: [east]}
-  green: {ste: [green]}
-  blue: {ste: [blue]}
-  red-blue: {ste: [red, blue]}
-resource_labels:
-  red: {ste: red}
-  green: {ste: green}
-  blue: {ste: blue}
-"""
 
 HOST = b"""
 schema: shype.host/1
@@ -71,6 +53,7 @@ class Watcher:
 
     permits: Callable[[Request], bool] = lambda _: True
     asked: list[Request] = field(default_factory=list)
+    counts_past_runs: bool = False
 
     def decide(self, request: Request) -> Decision:
         self.asked.append(request)
@@ -79,6 +62,12 @@ class Watcher:
 
     def label(self, name: str) -> Label:
         return Label(name)
+
+    def update(self, live: LiveState, amendment: Amendment) -> Update:
+        """Every label lives on, and nothing is wrong with anything."""
+        names: dict[int | str, str | None] = {each.domid: each.label for each in live.domains}
+        names |= {each.identity: each.label for each in live.resources}
+        return Update(policyfile.load(POLICY), live, amendment, (), names, ())
 
 
 @dataclass
@@ -98,10 +87,10 @@ def policy() -> Policy:
 
 @pytest.fixture(scope="session")
 def edited() -> Callable[[str, str], Policy]:
-    """The test policy with one piece of its text replaced."""
+    """The successor of the test policy, with one piece of its text replaced."""
 
     def edit(old: str, new: str) -> Policy:
-        text = POLICY.decode()
+        text = POLICY.decode().replace('version: "1.0"', 'version: "1.1"\nfrom: {name: test, version: "1.0"}')
         assert old in text
         return policyfile.load(text.replace(old, new).encode())
 

@@ -38,7 +38,7 @@ def test_physical_maps_are_maps(frames: set[int], steps: list[tuple[int, int]]) 
             real = real.without(gfn)
             del model[gfn]
         elif mfn not in model.values():
-            real = real.with_page(gfn, mfn)
+            real = real.with_frames(gfn, Frames(((mfn, 1),)))
             model[gfn] = mfn
         assert {gfn: real.machine(gfn) for gfn in range(42) if real.machine(gfn) is not None} == model
         assert real.pages == len(model)

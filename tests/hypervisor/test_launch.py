@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,83 +23,18 @@ from hypervisor.errors import (
 )
 from hypervisor.folder import FolderSource
 from hypervisor.host import XenHost
-from hypervisor.launch import KERNEL_GFN, Launcher
-from hypervisor.ports import DomainReading, LaunchMeasurement, VtpmOrder
+from hypervisor.launch import KERNEL_GFN
+from hypervisor.ports import LaunchMeasurement, VtpmOrder
 from hypervisor.state import DOM0, AccessMode, DomainStatus, GrantKind, Resource, ResourceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from acm.policy import Policy
     from hypervisor.hostconfig import HostDescription
 
-CONFIG = b"""
-name = "web"
-kernel = "kernel"
-ramdisk = "ramdisk"
-memory = 8
-disk = [ '/dev/red,raw,xvda,rw' ]
-vif = [ 'vlan=1' ]
-access_control = [ "policy=test,label=red" ]
-"""
-
-
-@dataclass
-class Outside:
-    """Everything that the launcher talks to: notes each step, and fails where it is told to."""
-
-    host: XenHost
-    files: dict[str, bytes]
-    fail_at: str | None = None
-    steps: list[str] = field(default_factory=list)
-    measured: list[LaunchMeasurement] = field(default_factory=list)
-    ordered: list[VtpmOrder] = field(default_factory=list)
-    readings: list[DomainReading] = field(default_factory=list)
-    uuids: Iterator[int] = field(default_factory=lambda: iter(range(1, 1000)))
-
-    def _step(self, name: str) -> None:
-        if name == self.fail_at:
-            raise RuntimeError(f"{name} failed")
-        self.steps.append(name)
-
-    def read(self, path: str, limit: int) -> bytes:
-        self._step(f"read {path}")
-        assert len(self.files[path]) <= limit
-        return self.files[path]
-
-    def create(self, order: VtpmOrder) -> str:
-        self._step("vtpm")
-        self.ordered.append(order)
-        return "b" * 64
-
-    def destroy(self, vid: str) -> None:
-        assert vid == self.ordered[-1].vid
-        self._step("vtpm destroyed")
-
-    def measure_launch(self, launch: LaunchMeasurement) -> None:
-        domain = next(each for each in self.host.state.domains.values() if each.uuid == launch.uuid)
-        assert not domain.started, "measured after the domain ran"
-        self._step("measured")
-        self.measured.append(launch)
-
-    def measure_stop(self, launch: LaunchMeasurement) -> None:
-        assert launch == self.measured[-1]
-        self._step("stop measured")
-
-    def started(self, reading: DomainReading) -> None:
-        self._step("meter")
-        self.readings.append(reading)
-
-    def stopped(self, reading: DomainReading) -> None:
-        self._step("meter stopped")
-        self.readings.append(reading)
-
-    def new_uuid(self) -> str:
-        return f"00000000-0000-4000-8000-{next(self.uuids):012x}"
-
-    def launcher(self) -> Launcher:
-        return Launcher(self.host, files=self, measurer=self, vtpms=self, meter=self, new_uuid=self.new_uuid)
+from tests.hypervisor.outside import CONFIG, Outside, edited
 
 
 @pytest.fixture
@@ -172,74 +107,6 @@ def test_a_stop_spares_the_successor_of_a_domain_that_is_gone(host: XenHost, out
     with pytest.raises(NoSuchObjectError):
         launcher.stop(stale)
     assert host.state.domain(second.domid).uuid == second.uuid
-
-
-OUTSIDE_STEPS = ["read kernel", "read ramdisk", "vtpm", "measured", "meter"]
-INSIDE_STEPS = ["CreateDomain", "BuildDomain", "AttachResource", "UnpauseDomain", "GrantAccess", "MapGrant",
-                "AllocUnbound", "BindInterdomain"]  # fmt: skip
-TAKEN_BACK = {"vtpm": "vtpm destroyed", "measured": "stop measured"}
-
-
-@pytest.mark.parametrize("step", OUTSIDE_STEPS)
-def test_a_failure_outside_takes_everything_back(step: str, host: XenHost, outside: Outside) -> None:
-    before = host.state
-    outside.fail_at = step
-    with pytest.raises(RuntimeError, match=f"{step} failed"):
-        outside.launcher().launch(CONFIG)
-    check_as_before(host, outside, before)
-
-
-@pytest.mark.parametrize("count", range(4))
-@pytest.mark.parametrize("step", INSIDE_STEPS)
-def test_a_failing_hypercall_takes_everything_back(
-    step: str, count: int, host: XenHost, outside: Outside, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, real, seen = host.state, host.monitor.invoke, iter(range(1000))
-
-    def failing(call: object, **more: str) -> int:
-        if type(call).__name__ == step and next(seen) == count:
-            raise OutOfResourceError("test", f"{step} failed")
-        return real(call, **more)  # type: ignore[arg-type]  # the call is passed on as it came
-
-    monkeypatch.setattr(host.monitor, "invoke", failing)
-    try:
-        outside.launcher().launch(CONFIG)
-    except OutOfResourceError:
-        check_as_before(host, outside, before)
-    else:
-        assert 1 <= next(seen) <= count, "the step never came"
-
-
-def check_as_before(host: XenHost, outside: Outside, before: object) -> None:
-    assert host.state == before
-    assert host._memory.touched() == 0
-    done = [step for step in outside.steps if step in TAKEN_BACK]
-    assert outside.steps[-len(done) :] == [TAKEN_BACK[step] for step in reversed(done)] if done else True
-    outside.fail_at = None
-    outside.steps.clear()
-    assert outside.launcher().launch(CONFIG).domid == 1
-
-
-def test_a_step_that_cannot_be_taken_back_is_told(
-    host: XenHost, outside: Outside, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outside.fail_at = "meter"
-
-    def stuck(vid: str) -> None:
-        raise OSError(f"vTPM {vid[:4]} is stuck")
-
-    monkeypatch.setattr(outside, "destroy", stuck)
-    before = host.state
-    with pytest.raises(RuntimeError) as failed:
-        outside.launcher().launch(CONFIG)
-    assert failed.value.__notes__ == ["could not take back: vTPM: vTPM 0000 is stuck"]
-    assert host.state == before
-    assert outside.steps[-1] == "stop measured"
-
-
-def edited(old: bytes, new: bytes) -> bytes:
-    assert old in CONFIG
-    return CONFIG.replace(old, new)
 
 
 @pytest.mark.parametrize(

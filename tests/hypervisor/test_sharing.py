@@ -118,10 +118,13 @@ def test_transfer_moves_the_page_and_its_content(host: XenHost, start: Start) ->
     first, second = host.guest(red), host.guest(both)
     first.write(5, 0, b"gift")
     pages = host.state.domain(red).memory.pages
+    with pytest.raises(OutOfResourceError, match="may own"):
+        first.transfer_page(5, both, second.grant_access(red, 301, GrantKind.TRANSFER))
+    second.decrease_reservation(200, 2)
     first.transfer_page(5, both, second.grant_access(red, 300, GrantKind.TRANSFER))
     assert second.read(300, 0, 4) == b"gift"
     assert host.state.domain(red).memory.pages == pages - 1
-    assert host.state.domain(both).memory.pages == pages + 1
+    assert host.state.domain(both).memory.pages == pages - 1
     with pytest.raises(PageFaultError):
         first.read(5, 0, 4)
 
@@ -133,7 +136,8 @@ def test_a_mapped_page_cannot_be_given_away(host: XenHost, start: Start) -> None
     handle = host.guest(second).map_grant(
         first, giver.grant_access(second, 5, GrantKind.READ), writable=False
     )
-    hole = host.guest(third).grant_access(first, 300, GrantKind.TRANSFER)
+    host.guest(third).decrease_reservation(200, 1)
+    hole = host.guest(third).grant_access(first, 200, GrantKind.TRANSFER)
     with pytest.raises(BadStateError, match="unmap it first"):
         giver.transfer_page(5, third, hole)
     host.guest(second).unmap_grant(handle)
