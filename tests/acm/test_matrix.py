@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from acm.engine import Request, decide
 from acm.errors import LabelError
@@ -51,6 +53,23 @@ def test_its_names_are_references_that_the_engine_takes(policy: Policy) -> None:
         assert permitted(policy, Operation.READ, subject, target) in {True, False}
     for target in found.objects:
         permitted(policy, Operation.READ, found.subjects[0], target)
+
+
+@given(policies(of_acm=True) | policies(), st.data())
+@settings(max_examples=30, deadline=None)
+def test_labels_that_no_file_can_give_are_denied_alike(policy: Policy, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(policy.domain_labels)))
+    bare = replace(policy.domain_labels[name], ste=frozenset(), mls=None)
+    odd = replace(policy, domain_labels={**policy.domain_labels, name: bare})
+    for op in (Operation.SHARE, Operation.READ, Operation.START, Operation.AUTHORIZE):
+        found = matrix(odd, op)
+        for row, subject in enumerate(references(odd)[0]):
+            for column, target in enumerate(references(odd)[0]):
+                assert found.permits(row, column) == permitted(odd, op, subject, target), (
+                    op,
+                    subject,
+                    target,
+                )
 
 
 def test_a_name_that_is_two_labels_has_its_prefix() -> None:

@@ -71,7 +71,7 @@ FLAWS: list[tuple[Edit, str, str]] = [
     (drop("domains"), "missing-key", "$"),
     (drop("domains.1.label"), "missing-key", "$.domains[1]"),
     (put("domains.1.domid", "1"), "wrong-type", "$.domains[1].domid"),
-    (put("domains.1.domid", True), "wrong-type", "$.domains[1].domid"),
+    (put("domains.1.domid", value=True), "wrong-type", "$.domains[1].domid"),
     (put("domains.1.domid", -1), "out-of-range", "$.domains[1].domid"),
     (put("domains.1.domid", 0x7FF0), "out-of-range", "$.domains[1].domid"),
     (put("domains.1.name", ""), "bad-value", "$.domains[1].name"),

@@ -237,6 +237,17 @@ def test_who_conflicts_with_domain_0_has_to_stop() -> None:
     assert found.amendment.stop == {1, 2}
 
 
+def test_every_rule_that_refuses_a_domain_is_named() -> None:
+    """The engine stops at its first component; who mends a policy wants to know of all of them."""
+    text = "chwall: {types: [x, y], conflict_sets: {apart: [x, y]}}\n"
+    labels = "domain_labels: {dom0: {ste: [a], chwall: [x]}, one: {ste: [b], chwall: [y]}}\n"
+    update = judge(load((HEAD + STE + FROM + text + labels).encode()), running("one"))
+    assert [why.code for each in update.violations for why in each.why] == [
+        "chwall-conflict",
+        "ste-not-authorized",
+    ]
+
+
 @pytest.mark.parametrize(
     ("past", "code"),
     [(frozenset({"x", "z"}), []), (frozenset({"x", "y"}), ["chwall-history"]), (None, ["history-missing"])],

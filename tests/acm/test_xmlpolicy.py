@@ -2,102 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import fields, replace
-from random import Random
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from acm import xmltree
 from acm.engine import Operation, Request, decide
-from acm.errors import ExportError, PolicyFileError
+from acm.errors import PolicyFileError
 from acm.lineage import Lineage
 from acm.policyfile import load
 from acm.xmlexport import export_policy
 from acm.xmlpolicy import import_policy, needs_labels
-from tests.acm.policies import policies
+from tests.acm.acmxml import NEW, OLD, TEMPLATE, meaning, with_unlabeled
 from tests.conftest import vector_params
 from tests.schemas import validator
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from acm.policy import Policy
     from tests.conftest import Vector
-
-HEAD = '<SecurityPolicyDefinition xmlns="http://www.ibm.com">\n'
-
-NEW = f"""\
-<?xml version="1.0" encoding="UTF-8"?>
-{HEAD}  <PolicyHeader>
-    <PolicyName>offices</PolicyName>
-    <Date>today</Date>
-    <Version>1.1</Version>
-    <FromPolicy><PolicyName>offices</PolicyName><Version>1.0</Version></FromPolicy>
-  </PolicyHeader>
-  <SimpleTypeEnforcement>
-    <SimpleTypeEnforcementTypes>
-      <Type>admin</Type>
-      <Type>red</Type>
-      <Type>green</Type>
-    </SimpleTypeEnforcementTypes>
-  </SimpleTypeEnforcement>
-  <ChineseWall priority="PrimaryPolicyComponent">
-    <ChineseWallTypes><Type>r</Type><Type>g</Type></ChineseWallTypes>
-    <ConflictSets><Conflict name="colours"><Type>r</Type><Type>g</Type></Conflict></ConflictSets>
-  </ChineseWall>
-  <SecurityLabelTemplate>
-    <SubjectLabels bootstrap="SystemManagement">
-      <VirtualMachineLabel>
-        <Name>SystemManagement</Name>
-        <SimpleTypeEnforcementTypes><Type>admin</Type><Type>red</Type><Type>green</Type></SimpleTypeEnforcementTypes>
-        <ChineseWallTypes><Type/></ChineseWallTypes>
-      </VirtualMachineLabel>
-      <VirtualMachineLabel>
-        <Name from="rot">red</Name>
-        <SimpleTypeEnforcementTypes><Type>red</Type></SimpleTypeEnforcementTypes>
-        <ChineseWallTypes><Type>r</Type></ChineseWallTypes>
-      </VirtualMachineLabel>
-      <VirtualMachineLabel>
-        <Name>green</Name>
-        <SimpleTypeEnforcementTypes><Type>green</Type></SimpleTypeEnforcementTypes>
-        <ChineseWallTypes><Type>g</Type></ChineseWallTypes>
-      </VirtualMachineLabel>
-    </SubjectLabels>
-    <ObjectLabels>
-      <ResourceLabel>
-        <Name>disk (hda)</Name>
-        <SimpleTypeEnforcementTypes><Type>red</Type></SimpleTypeEnforcementTypes>
-      </ResourceLabel>
-    </ObjectLabels>
-  </SecurityLabelTemplate>
-</SecurityPolicyDefinition>
-"""
-
-OLD = f"""{HEAD}<PolicyHeader><Name>pair-security_policy</Name><Date>2005</Date></PolicyHeader>
-<SimpleTypeEnforcement><SimpleTypeEnforcementTypes><Type>a</Type></SimpleTypeEnforcementTypes></SimpleTypeEnforcement>
-</SecurityPolicyDefinition>
-"""
-TEMPLATE = """\
-<SecurityLabelTemplate xmlns="http://www.ibm.com">
-<LabelHeader><Name>t</Name><Date>2005</Date>
-<PolicyName><Url>pair-security_policy.xml</Url><Reference>0</Reference></PolicyName></LabelHeader>
-<SubjectLabels bootstrap="d"><VirtualMachineLabel><Name>d</Name>
-<SimpleTypeEnforcementTypes><Type>a</Type></SimpleTypeEnforcementTypes></VirtualMachineLabel></SubjectLabels>
-</SecurityLabelTemplate>
-"""
-
-
-def meaning(policy: Policy) -> dict[str, Any]:
-    values = {one.name: getattr(policy, one.name) for one in fields(policy) if one.compare}
-    del values["digest"]
-    return values | {"conflict_sets": frozenset(policy.conflict_sets)}
 
 
 def refusal(text: str, labels: str | None = None) -> PolicyFileError:
@@ -176,28 +98,6 @@ def test_the_component_with_the_priority_decides_first() -> None:
         "<SimpleTypeEnforcement>", '<SimpleTypeEnforcement priority="PrimaryPolicyComponent">'
     )
     assert [str(one) for one in import_policy(other.encode()).policy.components] == ["ste", "chwall"]
-
-
-UNLABELED_LABELS = """\
-<VirtualMachineLabel>
-  <Name>__UNLABELED__</Name>
-  <SimpleTypeEnforcementTypes><Type>__UNLABELED__</Type></SimpleTypeEnforcementTypes>
-  <ChineseWallTypes><Type>__UNLABELED__</Type></ChineseWallTypes>
-</VirtualMachineLabel>
-</SubjectLabels>
-<ObjectLabels>
-<ResourceLabel>
-  <Name>__UNLABELED__</Name>
-  <SimpleTypeEnforcementTypes><Type>__UNLABELED__</Type></SimpleTypeEnforcementTypes>
-</ResourceLabel>"""
-
-
-def with_unlabeled() -> str:
-    text = NEW.replace("<Type>admin</Type>", "<Type>admin</Type><Type>__UNLABELED__</Type>")
-    text = text.replace(
-        "<Type>r</Type><Type>g</Type></Ch", "<Type>r</Type><Type>g</Type><Type>__UNLABELED__</Type></Ch"
-    )
-    return text.replace("</SubjectLabels>\n    <ObjectLabels>", UNLABELED_LABELS)
 
 
 def test_domain_0_that_holds_the_type_of_what_has_no_label_may_run_it() -> None:
@@ -361,89 +261,3 @@ def test_the_type_of_what_has_no_label_is_for_domains_to_share_only(old: str, ne
     text = with_unlabeled()
     assert text.count(old) == 1, old
     assert refusal(text.replace(old, new)).code == "reserved-name"
-
-
-@st.composite
-def sayable(draw: st.DrawFn) -> Policy:
-    """Policies that ACM can say, with a predecessor and renames now and then."""
-    policy = draw(policies(of_acm=True))
-    if not draw(st.booleans()):
-        return policy
-    old = draw(st.sampled_from(["model", "older"]))
-    renames = {name: f"{name}-old" for name in draw(st.sets(st.sampled_from(sorted(policy.domain_labels))))}
-    return replace(policy, lineage=Lineage(old, "0.9", renames))
-
-
-@given(sayable())
-@settings(max_examples=25, deadline=None)
-def test_export_then_import_is_the_identity_and_export_again_the_same_bytes(policy: Policy) -> None:
-    exported = export_policy(policy)
-    found = import_policy(exported)
-    assert meaning(found.policy) == meaning(policy)
-    assert found.policy.root == policy.root
-    assert {note.code for note in found.notes} <= {"unlabeled"}
-    assert export_policy(found.policy) == exported
-    assert export_policy(load(found.data)) == exported
-
-
-@given(sayable(), st.integers(0, 1 << 30))
-@settings(max_examples=25, deadline=None)
-def test_order_blanks_and_comments_say_nothing(policy: Policy, seed: int) -> None:
-    exported = export_policy(policy)
-    root = ET.fromstring(exported)
-    shuffle(root, Random(seed))
-    changed = ET.tostring(root).replace(b"><", b">\n <!-- c --> <")
-    changed = re.sub(rb"(<[\w:]*(?:Name|Type|Version)[^>]*>)\s*<!-- c -->\s*", rb"\1", changed)
-    assert export_policy(import_policy(changed).policy) == exported
-
-
-def shuffle(element: ET.Element, random: Random) -> None:
-    children = list(element)
-    random.shuffle(children)
-    element[:] = children
-    for child in children:
-        shuffle(child, random)
-
-
-@given(policies())
-@settings(max_examples=25, deadline=None)
-def test_what_acm_cannot_say_is_refused_by_name(policy: Policy) -> None:
-    beyond = {"MLS": bool(policy.levels), "history": policy.history}
-    if any(beyond.values()):
-        with pytest.raises(ExportError) as caught:
-            export_policy(policy)
-        assert caught.value.code == "acm-cannot-say"
-        for word, there in beyond.items():
-            assert (word in str(caught.value)) == there
-
-
-def test_a_salt_and_a_label_without_types_are_refused() -> None:
-    policy = import_policy(NEW.encode()).policy
-    with pytest.raises(ExportError, match="a salt"):
-        export_policy(replace(policy, salt=b"x" * 32))
-    labels = dict(policy.domain_labels)
-    labels["green"] = replace(labels["green"], ste=frozenset())
-    with pytest.raises(ExportError, match="read back"):
-        export_policy(replace(policy, domain_labels=labels))
-    disks = {
-        "two": replace(policy.resource_labels["disk (hda)"], name="two", ste=frozenset({"red", "green"}))
-    }
-    with pytest.raises(ExportError, match="read back"):
-        export_policy(replace(policy, resource_labels=disks))
-
-
-def test_a_policy_that_is_too_big_to_be_read_back_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = import_policy(NEW.encode()).policy
-    export_policy(policy)
-    monkeypatch.setattr(xmltree, "MAX_ELEMENTS", 40)
-    with pytest.raises(ExportError, match="at most"):
-        export_policy(policy)
-
-
-def test_the_data_centre_comes_back(repository: Path) -> None:
-    policy = load((repository / "configs/policies/datacenter.yaml").read_bytes())
-    exported = export_policy(policy)
-    assert meaning(import_policy(exported).policy) == meaning(policy)
-    assert json.dumps(sorted(import_policy(exported).policy.domain_labels)) == json.dumps(
-        sorted(policy.domain_labels)
-    )
