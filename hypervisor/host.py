@@ -137,6 +137,7 @@ class XenHost:
 
     def _drop_severed(self) -> None:
         """Let go of devices that have lost their link to the back end, or their resource."""
+        self._sync()
         for domain in self.state.domains.values():
             devices = self._usage_of(domain).devices
             for identity, device in list(devices.items()):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import base64
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shype.cli.verb import Handler, Verbs, add_verb, verbs_of
@@ -48,12 +50,25 @@ Example:
   shype host activate /tmp/h --challenge /tmp/challenge -o /tmp/response
   shype enroll complete --host embedded --response /tmp/response --state /tmp/registrar -o /tmp/enrolment.json
 """
-_AUDIT_LOG = """\
-Who asked for what, when, and how it ended; a changed, dropped or reordered line is found.
+_STATE = """\
+Domains, resources and all that is bound between them, as shype.state/1: what a policy
+update is judged against. It tells who runs here, so a file of it is only for its owner.
 
 Example:
-  shype host audit-log /tmp/h
+  shype host state /tmp/h -o /tmp/state.json
 """
+_AUDIT_LOG = """\
+Who asked for what, when, and how it ended, over all boots: refusals, relabels, policy
+changes, administrators' actions. A changed, dropped or reordered line is found. A last
+line that a crash has cut off is told, and no error.
+
+Example:
+  shype host audit-log /tmp/h --denied --since 2026-01-31T08:00
+"""
+
+ENDORSEMENT_FILES = ("ek.pub", "ek.crt", "ak.pub")
+MAX_TRAIL = 256 << 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +96,13 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--challenge", type=Path, required=True, metavar="FILE", help="from shype enroll challenge"
     )
     activate.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="for the secret")
-    _verb(verbs, "audit-log", "read the audit trail of a host", _AUDIT_LOG, _audit_log)
+    state = _verb(verbs, "state", "write what lives on a running host", _STATE, _state)
+    state.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
+    trail = _verb(verbs, "audit-log", "read the audit trail of a host", _AUDIT_LOG, _audit_log)
+    trail.add_argument("--denied", action="store_true", help="only what was refused")
+    trail.add_argument(
+        "--since", type=_moment, default=0, metavar="TIME", help="ISO 8601, UTC unless it says otherwise"
+    )
 
 
 def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> argparse.ArgumentParser:
@@ -91,10 +112,12 @@ def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> 
 
 
 def _init(arguments: argparse.Namespace) -> Report:
+    from acm.yamltree import MAX_SIZE
     from shype import packaged
+    from shype.files import read
     from shype.host import embedded
 
-    description = packaged.find(arguments.description, "hosts").read_bytes()
+    description = read(packaged.find(arguments.description, "hosts"), MAX_SIZE)
     made = embedded.create(arguments.folder, description)
     certificates = arguments.folder / embedded.CERTIFICATES
     document: dict[str, Json] = {"host": made.name, "certificates": str(certificates)}
@@ -108,7 +131,11 @@ def _boot(arguments: argparse.Namespace) -> Report:
     with EmbeddedHost(arguments.folder, arguments.boot) as host:
         name = host.description.name
         count = len(host.boot.measured.measurements)
-        serve(host, lambda: print(f"host {name} is up: {count} boot measurements extended", flush=True))
+        where = sys.stderr if arguments.json else sys.stdout
+        serve(
+            host,
+            lambda: print(f"host {name} is up: {count} boot measurements extended", file=where, flush=True),
+        )
     return Report(Exit.OK, {"host": name, "power": "off"}, f"host {name} is off")
 
 
@@ -116,25 +143,38 @@ def _status(arguments: argparse.Namespace) -> Report:
     return _call(arguments, "status", {})
 
 
+def _state(arguments: argparse.Namespace) -> Report:
+    from shype.files import write_secret
+
+    report = _call(arguments, "state", {})
+    if arguments.output is None:
+        return report
+    write_secret(arguments.output, report.text.encode())
+    return Report(Exit.OK, {"state": str(arguments.output)}, f"state written to {arguments.output}")
+
+
 def _poweroff(arguments: argparse.Namespace) -> Report:
     return _call(arguments, "poweroff", {})
 
 
 def _endorsement(arguments: argparse.Namespace) -> Report:
+    from shype.files import write
+
     files = _document(_call(arguments, "endorsement", {}))["files"]
     assert isinstance(files, dict)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for name, raw in files.items():
-        (arguments.output / name).write_bytes(base64.b64decode(str(raw)))
-    text = f"{', '.join(files)} written to {arguments.output}"
-    return Report(Exit.OK, {"folder": str(arguments.output), "files": list(files)}, text)
+    for name in ENDORSEMENT_FILES:
+        write(arguments.output / name, base64.b64decode(str(files[name])))
+    text = f"{', '.join(ENDORSEMENT_FILES)} written to {arguments.output}"
+    return Report(Exit.OK, {"folder": str(arguments.output), "files": list(ENDORSEMENT_FILES)}, text)
 
 
 def _activate(arguments: argparse.Namespace) -> Report:
-    from shype.files import write_secret
-    from vtpm.tpm2.credential import read_credential_file
+    from shype.files import read, write_secret
+    from vtpm.tpm2.credential import MAX_CREDENTIAL_FILE, read_credential_file
 
-    id_object, encrypted_secret = read_credential_file(arguments.challenge.read_bytes())
+    raw = read(arguments.challenge, MAX_CREDENTIAL_FILE)
+    id_object, encrypted_secret = read_credential_file(raw)
     parts: dict[str, Json] = {
         "id_object": base64.b64encode(id_object).decode(),
         "encrypted_secret": base64.b64encode(encrypted_secret).decode(),
@@ -145,10 +185,16 @@ def _activate(arguments: argparse.Namespace) -> Report:
 
 
 def _audit_log(arguments: argparse.Namespace) -> Report:
-    from hypervisor.audit import read_trail
+    from hypervisor.audit import Outcome, read_trail, without_torn_end
+    from shype.files import read_regular
     from shype.host.embedded import AUDIT_LOG
 
-    records = read_trail((arguments.folder / AUDIT_LOG).read_bytes())
+    whole, torn = without_torn_end(read_regular(arguments.folder / AUDIT_LOG, MAX_TRAIL))
+    records = [
+        each
+        for each in read_trail(whole)
+        if each.time_ns >= arguments.since and (each.outcome is Outcome.DENIED or not arguments.denied)
+    ]
     document: list[Json] = [
         {
             "index": each.index,
@@ -161,8 +207,34 @@ def _audit_log(arguments: argparse.Namespace) -> Report:
         }
         for each in records
     ]
-    lines = [f"{e.index:>4} {e.outcome:<7} {e.who}: {e.action} {e.what} {e.why or ''}" for e in records]
-    return Report(Exit.OK, {"records": document}, "\n".join(lines))
+    lines = [
+        f"{_shown(e.time_ns)} {e.index:>4} {e.outcome:<7} {e.who}: {e.action} {e.what} {_reasons(e.why)}"
+        for e in records
+    ]
+    if torn:
+        lines.append(f"cut off: {len(torn)} bytes of a last record; the next boot takes them away")
+    return Report(Exit.OK, {"records": document, "cut_off": len(torn)}, "\n".join(lines))
+
+
+def _moment(text: str) -> int:
+    """Return nanoseconds since 1970."""
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return int((moment - _EPOCH) / timedelta(microseconds=1)) * 1000
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text[:40]!a} is no time such as 2026-01-31T08:00") from None
+
+
+def _shown(time_ns: int) -> str:
+    try:
+        return (_EPOCH + timedelta(microseconds=time_ns // 1000)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except OverflowError:
+        return f"{time_ns} ns"
+
+
+def _reasons(why: tuple[tuple[str, str], ...]) -> str:
+    return "; ".join(f"{code}: {detail}" for code, detail in why)
 
 
 def _call(arguments: argparse.Namespace, verb: str, values: dict[str, Json]) -> Report:

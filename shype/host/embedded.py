@@ -7,6 +7,7 @@ runtime log. Nothing runs before a policy is loaded: without one there is nobody
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import time
@@ -22,14 +23,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from acm import policyfile
+from acm.history import ORIGIN_SIZE
+from acm.update import Update
 from attest.attester import Logs, attest
 from attest.boot.multiboot2 import BootResult, boot
 from attest.evidence import Evidence, FirmwareLog
 from attest.runtime_events import HypervisorReport, PolicyLoaded
 from attest.runtime_log import RuntimeLog
 from hypervisor import hostconfig, xlconfig
-from hypervisor.audit import AuditTrail
+from hypervisor.audit import Outcome
+from hypervisor.audit_file import AuditFile
 from hypervisor.folder import FolderSource
+from hypervisor.history_store import FileHistoryStore
 from hypervisor.host import XenHost
 from hypervisor.hostconfig import HostDescription
 from hypervisor.launch import LaunchedDomain, Launcher
@@ -39,10 +44,12 @@ from metering.platform_key import make_platform_key
 from metering.record import tenant_bytes
 from metering.register import Setup
 from shype import packaged
-from shype.errors import ShypeUsageError
+from shype.errors import HostBusyError, ShypeUsageError
 from shype.files import write
+from shype.host.anchor import TpmAnchor
 from shype.host.guests import Guests
 from shype.host.tpm import BANKS, HostTpm, make_tpm
+from shype.host.update import NO_WISHES, Wishes, carry_out, what_is_left
 from shype.host.usage import LaunchMeter, Usage, Workload
 from vtpm.ek_certificate import EkIssuer, Validity, self_signed
 from vtpm.key import Key
@@ -54,7 +61,9 @@ CERTIFICATES: Final = "certificates"
 USAGE: Final = "usage"
 METER_KEY: Final = "meter-key.json"
 AUDIT_LOG: Final = "audit.log"
+HISTORY: Final = "history"
 RUNTIME_LOG: Final = "runtime.log"
+LOCK: Final = "host.lock"
 RECORDING: Final = "recordings/ovmf-2022.11-q35.bin"
 """The firmware that the embedded host replays; evidence names it."""
 XEN_VERSION: Final = "4.17"
@@ -100,7 +109,8 @@ class EmbeddedHost:
     def __init__(self, folder: Path, boot_folder: Path) -> None:
         """Power on and boot from the files in ``boot_folder``.
 
-        Raises BootError where the boot files do not boot, OSError, errors of the TPM.
+        Raises HostBusyError when it is on already, BootError where the boot files do not boot, OSError,
+        errors of the TPM.
         """
         self.folder = folder
         self.description = hostconfig.parse(_read(folder / DESCRIPTION, "make it with: shype host init"))
@@ -110,10 +120,24 @@ class EmbeddedHost:
         self.launched: dict[str, LaunchedDomain] = {}
         self._launcher: Launcher | None = None
         try:
+            self._own()
+            self.trail = self._ends.enter_context(AuditFile(folder / AUDIT_LOG)).trail(time.time_ns())
+            self._note("boot", f"host {self.description.name} is switched on")
             self._power_on()
         except BaseException:
             self._ends.close()
             raise
+
+    def _own(self) -> None:
+        """Hold the folder before anything in it is touched: no TPM survives two users."""
+        lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._ends.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HostBusyError(
+                f"{self.folder}: this host is on already; switch it off: shype host poweroff {self.folder}"
+            ) from None
 
     def _power_on(self) -> None:
         recording = (packaged.ROOT / RECORDING).read_bytes()
@@ -169,27 +193,35 @@ class EmbeddedHost:
     ) -> None:
         self._ends.close()
 
-    def load_policy(self, data: bytes) -> int:
-        """Measure an ACM policy, then enforce it; return its epoch.
+    def load_policy(self, data: bytes, wishes: Wishes = NO_WISHES) -> tuple[int, Update | None]:
+        """Measure an ACM policy and enforce it; return its epoch, and the update where it replaced another.
 
-        The first policy opens the host. A later one is refused (HypervisorDenied) while anything that lives
-        disagrees with it; then the one in force is measured again, so the last policy event is always true.
+        The first policy opens the host. A later one is refused (UpdateRefused) while anything that lives
+        disagrees with it and is not wished away; then nothing is measured, stopped, revoked or relabelled.
         """
         policy = policyfile.load(data)
         event = PolicyLoaded(policy.name, policy.version, policy.digest, policy.root).encode()
         if self.xen is None:
-            xen = XenHost(self.description, policy, trail=self._trail(), clock=time.time_ns)
+            if wishes.stop or wishes.relabel:
+                raise ShypeUsageError("no policy is loaded: nothing runs that could be stopped or relabelled")
+            self._note("policy", f"first policy {policy.name} {policy.version} {policy.digest}")
+            xen = XenHost(
+                self.description, policy, trail=self.trail, clock=time.time_ns, history=self._past_runs()
+            )
             self.log.append(PCR_POLICY, event)
             self._open(xen)
-            return xen.state.policy.epoch
-        before = self.xen.state.policy
-        self.log.append(PCR_POLICY, event)
+            return xen.state.policy.epoch, None
+        measure: Callable[[], object] = lambda: self.log.append(PCR_POLICY, event)  # noqa: E731
+        stopping = [self.domain(name) for name in wishes.stop]
+        assert self._launcher is not None
         try:
-            return self.xen.replace_policy(policy, actor="operator", why="shype policy load")
-        except BaseException:
-            again = PolicyLoaded(before.name, before.version, before.digest, before.root)
-            self.log.append(PCR_POLICY, again.encode())
-            raise
+            return carry_out(
+                self.xen, self._launcher, stopping, policy=policy, wishes=wishes, measure=measure
+            )
+        finally:
+            self.launched = what_is_left(self.xen, self.launched)
+            for name in self.usage.tenants.keys() - self.launched.keys():
+                del self.usage.tenants[name]
 
     def _open(self, xen: XenHost) -> None:
         self.xen = self.usage.host = xen
@@ -205,10 +237,25 @@ class EmbeddedHost:
             new_uuid=lambda: str(uuid.uuid4()),
         )
 
-    def _trail(self) -> AuditTrail:
-        sink = os.open(self.folder / AUDIT_LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._ends.callback(os.close, sink)
-        return AuditTrail(lambda line: os.write(sink, line))
+    def _note(self, action: str, what: str) -> None:
+        """Record what is no hypercall: an action that cannot be recorded does not happen."""
+        self.trail.append(
+            time_ns=time.time_ns(),
+            epoch=1,
+            who="operator",
+            action=action,
+            what=what,
+            outcome=Outcome.DONE,
+            why=(),
+        )
+
+    def _past_runs(self) -> FileHistoryStore:
+        """Return the store of past runs; a host that has neither history nor anchor is new, and begins."""
+        store = FileHistoryStore(self.folder / HISTORY, TpmAnchor(self.tpm.tpm.nv))
+        if store.load() == (None, None):
+            store.begin(os.urandom(ORIGIN_SIZE))
+            self._note("history", "a history of past runs was begun: this host has none")
+        return store
 
     def running(self) -> XenHost:
         """Return the hypervisor; raises ShypeUsageError before a policy is loaded."""
@@ -225,14 +272,22 @@ class EmbeddedHost:
             raise ShypeUsageError(f"a domain {name!r} runs already; stop it first: shype domain stop {name}")
         if tenant is not None:
             self.usage.tenants[name] = tenant_bytes(tenant).rstrip(b"\0").decode()
-        self.launched[name] = self._launcher.launch(config)
+        try:
+            self.launched[name] = self._launcher.launch(config)
+        except BaseException:
+            self.usage.tenants.pop(name, None)
+            raise
         return self.launched[name]
 
     def stop(self, name: str) -> None:
         """End a domain."""
+        domain = self.domain(name)
         assert self._launcher is not None
-        self._launcher.stop(self.domain(name))
-        del self.launched[name]
+        try:
+            self._launcher.stop(domain)  # takes every step, also when one of them fails
+        finally:
+            del self.launched[name]
+            self.usage.tenants.pop(name, None)
 
     def domain(self, name: str) -> LaunchedDomain:
         """Return a running domain by name; raises ShypeUsageError."""

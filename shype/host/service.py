@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import errno
 import signal
-from collections.abc import Callable, Mapping
-from typing import Final, NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
-from hypervisor.errors import AccessDenied, HypervisorDenied
+from acm import statefile
+from hypervisor.errors import AccessDenied, HypervisorDenied, UpdateRefused
 from hypervisor.state import GrantKind
 from metering.log import read_published
 from shype.errors import ShypeUsageError
 from shype.exits import exit_for
 from shype.host.embedded import EmbeddedHost
 from shype.host.socket import Reply, listening, serve_one
+from shype.host.update import done, refused, wishes_of
 from shype.host.usage import Workload
 from shype.report import Exit, Json, Report
 from vtpm.tpm2.constants import Alg
@@ -30,22 +34,42 @@ class PowerOff(Exception):  # noqa: N818 - not an error: it ends the loop
     """Somebody asked this host to power off."""
 
 
+class PowerButton:
+    """What SIGTERM and SIGINT press: it ends the wait for a request, and never an operation half done."""
+
+    def __init__(self) -> None:
+        self._pressed = False
+        self._waiting = False
+
+    def __call__(self, _number: int, _frame: object) -> None:
+        """Handle the signal."""
+        self._pressed = True
+        if self._waiting:
+            raise PowerOff
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait in this block; raises PowerOff in it, or at once if the button was pressed before."""
+        self._waiting = True
+        try:
+            if self._pressed:
+                raise PowerOff
+            yield
+        finally:
+            self._waiting = False
+
+
 def serve(host: EmbeddedHost, ready: Callable[[], None]) -> None:
     """Answer requests until power-off, SIGTERM or SIGINT; ``ready`` is called when the socket listens."""
-    service = Service(host)
-    with listening(host.folder) as server:
+    service, button = Service(host), PowerButton()
+    with listening(host.folder) as server, contextlib.suppress(PowerOff):
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _power_off)
+            signal.signal(number, button)
         ready()
-        try:
-            while not service.off:
-                serve_one(server, service.answer)
-        except PowerOff:
-            pass
-
-
-def _power_off(_number: int, _frame: object) -> NoReturn:
-    raise PowerOff
+        while not service.off:
+            with button.waiting():
+                link, _ = server.accept()
+            serve_one(link, service.answer)
 
 
 class Service:
@@ -60,6 +84,7 @@ class Service:
             "endorsement": self._endorsement,
             "activate": self._activate,
             "load-policy": self._load_policy,
+            "state": self._state,
             "launch": self._launch,
             "stop": self._stop,
             "connect": self._connect,
@@ -72,18 +97,21 @@ class Service:
         """Carry out one request; never raises for what the caller or the other side got wrong."""
         act = self._verbs.get(verb)
         if act is None:
-            return _error(Exit.USAGE, f"a host does not know {verb!r}")
+            return _error(Exit.USAGE, f"a host does not know {verb[:40]!a}", "verb")
         try:
             return Reply(act(arguments))
+        except UpdateRefused as error:
+            return Reply(refused(error))
         except HypervisorDenied as error:
             return Reply(_denied(error))
         except OSError as error:
-            return _error(Exit.USAGE, f"{error.filename or verb}: {error.strerror or error}")
+            word = errno.errorcode.get(error.errno or 0, "os-error")
+            return _error(Exit.USAGE, f"{error.filename or verb}: {error.strerror or error}", word)
         except Exception as error:
             code = exit_for(error)
             if code is None:
                 raise
-            return _error(code, str(error))
+            return _error(code, str(error), str(getattr(error, "code", "error")))
 
     def _status(self, _: Arguments) -> Report:
         host = self._host
@@ -101,7 +129,12 @@ class Service:
                 "epoch": policy.epoch,
             },
             "domains": [
-                {"domid": each.domid, "name": name, "label": each.config.label, "vid": each.vid}
+                {
+                    "domid": each.domid,
+                    "name": name,
+                    "label": host.running().state.domain(each.domid).label,
+                    "vid": each.vid,
+                }
                 for name, each in host.launched.items()
             ],
             "pcrs": {"sha256": {str(pcr): value.hex() for pcr, value in values.items()}},
@@ -134,21 +167,19 @@ class Service:
         return Report(Exit.OK, {"secret": base64.b64encode(secret).decode()}, "credential activated")
 
     def _load_policy(self, arguments: Arguments) -> Report:
-        epoch = self._host.load_policy(_bytes(arguments, "policy"))
+        epoch, update = self._host.load_policy(_bytes(arguments, "policy"), wishes_of(arguments))
         policy = self._host.running().state.policy
         document: dict[str, Json] = {
-            "verdict": "permit",
             "name": policy.name,
             "version": policy.version,
             "digest": policy.digest,
             "root": policy.root,
-            "epoch": epoch,
         }
-        text = (
-            f"policy {policy.name} {policy.version} measured into PCR 12, in force (epoch {epoch})\n"
-            f"digest {policy.digest}\nroot   {policy.root}"
-        )
-        return Report(Exit.OK, document, text)
+        return done(update, epoch, document)
+
+    def _state(self, _: Arguments) -> Report:
+        live = self._host.running().live_state()
+        return Report(Exit.OK, statefile.document(live), statefile.encode(live).decode())
 
     def _launch(self, arguments: Arguments) -> Report:
         tenant = arguments.get("tenant")
@@ -178,17 +209,18 @@ class Service:
         xen = self._host.running()
         first, second = (self._host.domain(str(arguments.get(key))) for key in ("from", "to"))
         left, right = xen.guest(first.domid), xen.guest(second.domid)
-        port = left.alloc_unbound(second.domid)
-        bound = right.bind_interdomain(first.domid, port)
-        left.write(0, 0, GREETING)
-        ref = left.grant_access(second.domid, 0, GrantKind.READ)
-        handle = right.map_grant(first.domid, ref, writable=False)
-        left.send(port)
-        received = right.read_mapped(handle, 0, len(GREETING)) if right.take_signals(bound) else b""
-        right.unmap_grant(handle)
-        left.end_access(ref)
-        left.close(port)
-        right.close(bound)
+        with contextlib.ExitStack() as ends:
+            port = left.alloc_unbound(second.domid)
+            ends.callback(left.close, port)
+            bound = right.bind_interdomain(first.domid, port)
+            ends.callback(right.close, bound)
+            left.write(0, 0, GREETING)
+            ref = left.grant_access(second.domid, 0, GrantKind.READ)
+            ends.callback(left.end_access, ref)
+            handle = right.map_grant(first.domid, ref, writable=False)
+            ends.callback(right.unmap_grant, handle)
+            left.send(port)
+            received = right.read_mapped(handle, 0, len(GREETING)) if right.take_signals(bound) else b""
         names = f"{first.config.name} -> {second.config.name}"
         text = f"{names}: event channel bound, grant mapped, {len(received)} bytes read"
         return Report(Exit.OK, {"verdict": "permit", "bytes": len(received)}, text)
@@ -218,8 +250,8 @@ class Service:
         return Report(Exit.OK, document, f"checkpoint over {len(leaves)} records signed in the TPM")
 
 
-def _error(code: Exit, line: str) -> Reply:
-    return Reply(Report(code, None, ""), line)
+def _error(code: Exit, line: str, word: str) -> Reply:
+    return Reply(Report(code, None, ""), line, word)
 
 
 def _denied(error: HypervisorDenied) -> Report:
@@ -237,8 +269,8 @@ def _denied(error: HypervisorDenied) -> Report:
 def _bytes(arguments: Arguments, name: str) -> bytes:
     value = arguments.get(name)
     try:
-        return base64.b64decode(str(value).encode(), validate=True)
-    except binascii.Error:
+        return base64.b64decode(value.encode("ascii") if isinstance(value, str) else b"!", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
         raise ShypeUsageError(f"{name}: base64 is needed") from None
 
 

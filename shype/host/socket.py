@@ -11,11 +11,14 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from attest import canonical_json
+from attest.canonical_json import JsonError
 from shype.errors import (
     HostBusyError,
     HostReplyError,
@@ -29,15 +32,18 @@ NAME: Final = "host.sock"
 MAX_REQUEST: Final = 1 << 20
 MAX_REPLY: Final = 64 << 20
 REQUEST_SECONDS: Final = 5.0
-REPLY_SECONDS: Final = 120.0
+"""For a whole request: whoever drips bytes does not keep others waiting."""
+REPLY_SECONDS: Final = 600.0
+"""A day under workload takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A report, or the line of an error that the caller is to see as its own."""
+    """A report, or the line of an error, and its code, that the caller is to see as its own."""
 
     report: Report
     error: str | None = None
+    code: str = "error"
 
 
 Answer = Callable[[str, Mapping[str, Json]], Reply]
@@ -46,9 +52,13 @@ Answer = Callable[[str, Mapping[str, Json]], Reply]
 def call(folder: Path, verb: str, arguments: Mapping[str, Json]) -> Report:
     """Ask the host in ``folder`` to do ``verb``; return its report.
 
-    Raises HostUnreachableError when nobody answers, HostReplyError when the answer is no reply, and for an
-    error of the host itself ShypeUsageError or ShypeInputError with the host's own line.
+    Raises HostUnreachableError when nobody answers, HostReplyError when the answer is no reply,
+    ShypeUsageError for arguments that are too large, and for an error of the host itself ShypeUsageError or
+    ShypeInputError with the host's own line.
     """
+    request = json.dumps({"verb": verb, "arguments": dict(arguments)}).encode() + b"\n"
+    if len(request) > MAX_REQUEST:
+        raise ShypeUsageError(f"{verb}: {len(request)} bytes are too large a request; {MAX_REQUEST} at most")
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as link:
         link.settimeout(REPLY_SECONDS)
         try:
@@ -58,19 +68,25 @@ def call(folder: Path, verb: str, arguments: Mapping[str, Json]) -> Report:
                 f"{folder}: no host runs here ({error.strerror}); start it with: shype host boot {folder}"
             ) from error
         try:
-            link.sendall(json.dumps({"verb": verb, "arguments": dict(arguments)}).encode() + b"\n")
-            raw = _line(link, MAX_REPLY)
+            link.sendall(request)
+            raw = _line(link, MAX_REPLY, REPLY_SECONDS)
         except OSError as error:
             raise HostReplyError(f"{folder}: the host went away during {verb!r}: {error}") from error
     try:
         reply = json.loads(raw)
-        code, error_line = Exit(reply["exit"]), reply["error"]
-        report = Report(code, reply["document"], str(reply["text"]))
+        error_line, error_code = reply["error"], str(reply["code"])
+        report = Report(Exit(reply["exit"]), reply["document"], str(reply["text"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise HostReplyError(f"{folder}: the host's answer to {verb!r} is no reply; see its log") from error
     if error_line is not None:
-        raise (ShypeUsageError if code is Exit.USAGE else ShypeInputError)(str(error_line))
+        raise _error(report.exit, str(error_line), error_code)
     return report
+
+
+def _error(code: Exit, line: str, word: str) -> Exception:
+    error = (ShypeUsageError if code is Exit.USAGE else ShypeInputError)(line)
+    error.code = word
+    return error
 
 
 @contextlib.contextmanager
@@ -97,23 +113,30 @@ def listening(folder: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-def serve_one(server: socket.socket, answer: Answer) -> None:
+def serve_one(link: socket.socket, answer: Answer) -> None:
     """Take one request, answer it; a peer that is not us, slow or garbled is dropped."""
-    link, _ = server.accept()
     with contextlib.closing(link), contextlib.suppress(OSError):
-        link.settimeout(REQUEST_SECONDS)
         if _peer_uid(link) not in {os.getuid(), 0}:
             return
-        try:
-            request = json.loads(_line(link, MAX_REQUEST))
-            verb, arguments = str(request["verb"]), dict(request["arguments"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        request = _request(_line(link, MAX_REQUEST, REQUEST_SECONDS))
+        if request is None:
             return
-        reply = answer(verb, arguments)
-        link.settimeout(REPLY_SECONDS)
+        reply = answer(*request)
+        link.settimeout(REQUEST_SECONDS)
         report = reply.report
         fields = {"exit": int(report.exit), "document": report.document, "text": report.text}
-        link.sendall(json.dumps({**fields, "error": reply.error}).encode() + b"\n")
+        link.sendall(json.dumps({**fields, "error": reply.error, "code": reply.code}).encode() + b"\n")
+
+
+def _request(raw: bytes) -> tuple[str, Mapping[str, Json]] | None:
+    try:
+        found = canonical_json.decode(raw, "request", MAX_REQUEST)
+    except JsonError:
+        return None
+    if not isinstance(found, dict) or found.keys() != {"verb", "arguments"}:
+        return None
+    verb, arguments = found["verb"], found["arguments"]
+    return (verb, arguments) if isinstance(verb, str) and isinstance(arguments, dict) else None
 
 
 def _connects(folder: Path, probe: socket.socket) -> bool:
@@ -138,9 +161,10 @@ def _peer_uid(link: socket.socket) -> int:
     return int(uid)
 
 
-def _line(link: socket.socket, limit: int) -> bytes:
-    chunks = bytearray()
+def _line(link: socket.socket, limit: int, seconds: float) -> bytes:
+    chunks, deadline = bytearray(), time.monotonic() + seconds
     while not chunks.endswith(b"\n"):
+        link.settimeout(max(deadline - time.monotonic(), 0.001))
         chunk = link.recv(1 << 16)
         if not chunk or len(chunks) + len(chunk) > limit:
             raise ConnectionError("the message ends early or is too long")

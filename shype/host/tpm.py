@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from shype.host import maker
 from vtpm.endorsement import Endorsement, endorsement
 from vtpm.key import Key
-from vtpm.manufacture import manufacture
 from vtpm.relay import Relay
 from vtpm.swtpm import State, Swtpm
 from vtpm.tpm import Tpm
@@ -45,8 +45,7 @@ class QuotingKey:
 
 def make_tpm(folder: Path, name: str) -> dict[str, bytes]:
     """Manufacture the TPM of a new host in ``folder``; return its authority's certificates by file name."""
-    made = manufacture(folder / TPM_FOLDER, name)
-    return {"tpm-root.pem": made.root, "tpm-issuer.pem": made.issuer}
+    return maker.make(folder / TPM_FOLDER, name)
 
 
 class HostTpm:

@@ -285,6 +285,19 @@ def test_a_device_that_lost_its_resource_or_its_link_is_let_go(
     assert host.guest(blue).read(0, 0, 7) == b"private"
 
 
+def test_a_stopped_guest_may_come_back_under_its_uuid(host: XenHost, start: Start, edited: Edited) -> None:
+    red = start("red")
+    uuid = host.state.domain(red).uuid
+    host.invoke(AttachResource(DOM0, red, RED_DISK, AccessMode.WRITE))
+    host.connect_disk(red, RED_DISK).write(0, b"x" * 512)
+    host.replace_policy(edited("name: test", "name: test"), Amendment(stop=frozenset({red})))
+    again = host.invoke(CreateDomain(DOM0, uuid, "again", "red", 1, 1))
+    host.invoke(UnpauseDomain(DOM0, again))
+    assert host.counters(again).blk_wr_ops == 0
+    host.invoke(AttachResource(DOM0, again, RED_DISK, AccessMode.WRITE))
+    assert host.connect_disk(again, RED_DISK).read(0, 1) == b"x" * 512
+
+
 def test_a_paused_guest_is_judged_like_a_running_one(host: XenHost, start: Start, edited: Edited) -> None:
     start("red-west")
     host.invoke(PauseDomain(DOM0, start("blue")))
