@@ -2,10 +2,13 @@
 # make test    set up and run the tests
 # make check   format, lint, types, import contracts
 # make bench   measure beside a peer; prints ratios
-.PHONY: demo test check bench setup boot-files clean
+# make fuzz SECONDS=n   feed parsers what upsets them, n seconds each
+# make conformance      judge ../shared/vectors; writes docs/conformance.md
+.PHONY: demo test check bench fuzz conformance setup boot-files clean
 
 BOOT ?= build/boot
 TESTFLAGS ?=
+SECONDS ?= 20
 
 setup:
 	@tools/setup
@@ -27,6 +30,12 @@ check: setup
 
 bench: boot-files
 	@.venv/bin/python -m tests.bench
+
+fuzz: setup
+	@.venv/bin/python -m tests.fuzz --seconds $(SECONDS)
+
+conformance: setup
+	@.venv/bin/python -m tools.conformance
 
 clean:
 	rm -rf .venv build

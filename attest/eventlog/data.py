@@ -18,10 +18,12 @@ from typing import Final
 
 from attest.eventlog.log import HASHES, Event
 from attest.eventlog.types import EventType
+from attest.ima.template import fields_of
 
 _VARIABLE: Final = Struct("<16sQQ")
 _TAG: Final = Struct("<II")
-_SHIM_TAIL: Final = 6
+SHIM_TAIL: Final = 6
+"""Bytes that shim before 15.3 logs behind a variable; it measures all but the last."""
 LINUX_TAGS: Final = frozenset({0x8F3B22EC, 0x8F3B22ED})
 """Tag ids of the Linux EFI stub: initrd, load options (drivers/firmware/efi/libstub)."""
 
@@ -94,9 +96,10 @@ def _has_no_prefix(data: bytes) -> bool:
 
 _BOUND: Final = TypeRules((Rule.WHOLE,), _never)
 _DESCRIBED: Final = TypeRules((Rule.WHOLE,), _always)
+_UNBOUND: Final = TypeRules((), _always)
 
 RULES: Final[dict[str, TypeRules]] = {
-    EventType.EV_NO_ACTION.name: TypeRules((), _always),
+    EventType.EV_NO_ACTION.name: _UNBOUND,
     EventType.EV_SEPARATOR.name: _BOUND,
     EventType.EV_ACTION.name: _BOUND,
     EventType.EV_EFI_ACTION.name: _BOUND,
@@ -112,12 +115,13 @@ RULES: Final[dict[str, TypeRules]] = {
     EventType.EV_EVENT_TAG.name: TypeRules((Rule.WHOLE,), _is_linux_tag),
     EventType.EV_IPL.name: TypeRules((Rule.WHOLE, Rule.TEXT_AFTER_PREFIX, Rule.WITH_NUL), _has_no_prefix),
 }
-"""Event type -> rules. Any other type describes: True where the digest fits the data, else None."""
+"""Event type -> rules. The templates of IMA are bound whole (a violation is not); any other type describes:
+True where the digest fits the data, else None."""
 
 
 def binding(event: Event, banks: Collection[int] | None = None) -> Binding:
     """Judge an event's data by its digests, or by those of ``banks`` only; all of them must agree."""
-    rules = RULES.get(event.untrusted_type, _DESCRIBED)
+    rules = RULES.get(event.untrusted_type) or _rules_of_template(event)
     digests = [
         (HASHES[alg], digest)
         for alg, digest in event.digests
@@ -130,6 +134,13 @@ def binding(event: Event, banks: Collection[int] | None = None) -> Binding:
             if all(hash_(measured).digest() == digest for hash_, digest in digests):
                 return Binding(matches=True, rule=rule, measured=measured)
     return Binding(matches=None if rules.describes(event.untrusted_data) else False)
+
+
+def _rules_of_template(event: Event) -> TypeRules:
+    """Return the rules of a measurement list's entry: all its data are hashed, but for a violation."""
+    if fields_of(event.untrusted_type) is None:
+        return _DESCRIBED
+    return _BOUND if any(any(digest) for _, digest in event.digests) else _UNBOUND
 
 
 def _whole(data: bytes) -> Iterator[bytes]:
@@ -149,7 +160,7 @@ def _shim_variable(data: bytes) -> Iterator[bytes]:
     if len(data) < _VARIABLE.size:
         return
     _, name, value = _VARIABLE.unpack_from(data)
-    if _VARIABLE.size + 2 * name + value + _SHIM_TAIL == len(data):
+    if _VARIABLE.size + 2 * name + value + SHIM_TAIL == len(data):
         yield data[:-1]
 
 

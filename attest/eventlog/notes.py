@@ -7,13 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from attest.eventlog.cel import CONTENT_TYPE
 from attest.eventlog.data import Binding, binding
-from attest.eventlog.log import BANKS, Event, EventLog, LogFormat
+from attest.eventlog.log import BANKS, Event, EventLog, Registers
 from attest.eventlog.replay import EXIT_BOOT_SERVICES, EXIT_BOOT_SERVICES_PCR, replay, with_exit_boot_services
 from attest.eventlog.types import EventType
+from attest.ima.entry import BOOT_AGGREGATE, entry_of_event
+from attest.ima.signature import SIGNATURE, is_malformed
+from attest.ima.template import fields_of
 
 SEPARATED_PCRS: Final = range(8)
 """PCRs that firmware must end with an EV_SEPARATOR (PC Client PFP 1.06, 3.3.2)."""
+
+IMA_PCR: Final = 10
+"""Where a kernel extends its measurement list, unless its policy says another PCR."""
 
 _EFI_BASE: Final = "EV_EFI_"
 _SHOWN: Final = 8
@@ -32,13 +39,18 @@ def notes(log: EventLog, bindings: Sequence[Binding] | None = None) -> tuple[Not
 
     Codes stand in docs/eventlog.md.
     """
-    if log.format is LogFormat.CEL_JSON:
+    if all(event.untrusted_type == CONTENT_TYPE for event in log.events):
         return ()
-    return tuple(_tcg_notes(log, bindings or [binding(event) for event in log.events]))
+    judged = bindings or [binding(event) for event in log.events]
+    if log.format.is_ima:
+        return tuple(_ima_notes(log, judged))
+    return tuple(_tcg_notes(log, judged))
 
 
 def lacks_exit_boot_services(log: EventLog) -> bool:
     """Tell whether a UEFI log has no ExitBootServices event: read too early, or the events were left out."""
+    if log.format.registers is not Registers.PCR:
+        return False
     texts = {event.untrusted_data for event in log.events if event.pcr == EXIT_BOOT_SERVICES_PCR}
     efi = any(event.untrusted_type.startswith(_EFI_BASE) for event in log.events)
     return efi and not texts.intersection(EXIT_BOOT_SERVICES)
@@ -52,7 +64,8 @@ def _tcg_notes(log: EventLog, bindings: Sequence[Binding]) -> Iterator[Note]:
     if log.startup_locality:
         yield Note("startup-locality", f"PCR 0 starts with locality {log.startup_locality} in its last byte")
     yield from _event_notes(log, bindings)
-    yield from _separator_notes(log.events)
+    if log.format.registers is Registers.PCR:
+        yield from _separator_notes(log.events)
     if lacks_exit_boot_services(log):
         values = _exit_boot_services_values(log)
         yield Note("exit-boot-services-events-missing", f"with the two events PCR 5 would be {values}")
@@ -68,6 +81,27 @@ def _event_notes(log: EventLog, bindings: Sequence[Binding]) -> Iterator[Note]:
     wrong = [event for event, bound in zip(log.events, bindings, strict=True) if bound.matches is False]
     if wrong:
         yield Note("data-mismatch", f"{_listed(wrong)} have data that their digests do not fit")
+
+
+def _ima_notes(log: EventLog, bindings: Sequence[Binding]) -> Iterator[Note]:
+    if log.stray:
+        yield Note("stray-bytes", f"{log.stray} bytes behind the last entry: too few for another one")
+    wrong = [event for event, bound in zip(log.events, bindings, strict=True) if bound.matches is False]
+    if wrong:
+        yield Note("data-mismatch", f"{_listed(wrong)} have data that their digests do not fit")
+    violations = [event for event in log.events if not any(map(_is_set, event.digests))]
+    if violations:
+        what = f"{_listed(violations)} are violations: extended as FF..FF, their data are not bound"
+        yield Note("ima-violation", what)
+    others = [event for event in log.events if event.pcr != IMA_PCR]
+    if others:
+        yield Note("ima-other-pcr", f"{_listed(others)} are for another PCR than {IMA_PCR}")
+    if entry_of_event(log.events[0]).path != BOOT_AGGREGATE:
+        yield Note("ima-boot-aggregate-missing", "the list does not begin with boot_aggregate")
+    signed = [event for event in log.events if SIGNATURE in (fields_of(event.untrusted_type) or ())]
+    malformed = [event for event in signed if is_malformed(entry_of_event(event).values()[SIGNATURE])]
+    if malformed:
+        yield Note("ima-signature-malformed", f"{_listed(malformed)} have a signature that is none")
 
 
 def _separator_notes(events: Sequence[Event]) -> Iterator[Note]:

@@ -2,23 +2,25 @@
 
 Sources: TPM 2.0 Library, Part 1, "PCR operations" (extend, start values); PC Client Platform TPM Profile,
 "PCR attributes" (PCR 17-22 start at FF..FF); PC Client PFP 1.06, 10.4.5.3 (StartupLocality) and the H-CRTM
-rule that PCR 0 then starts at locality 4.
+rule that PCR 0 then starts at locality 4; Linux, security/integrity/ima (measurement lists).
 
 What a replay establishes: the events of a quoted PCR were extended in this order with these digests, and no
-other. What it does not: an event's type, and its data where the digest is not of the data.
+other. What it does not: an event's type, and its data where the digest is not of the data. A measurement list
+grows between quote and copy, so a beginning of it is proved: what stands behind is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
 from attest.errors import AttestInputError, AttestUsageError
 from attest.eventlog.data import Rule, binding
-from attest.eventlog.log import BANKS, HASHES, Event, EventLog
+from attest.eventlog.log import BANKS, HASHES, RTMR_COUNT, Event, EventLog, Hash, Registers
 from attest.eventlog.types import NO_ACTION, EventType
+from attest.ima.extend import event_digest, padded_digest
 from vtpm.tpm2.constants import PCR_COUNT, Alg
 
 DRTM_PCRS: Final = range(17, 23)
@@ -67,13 +69,15 @@ class VerifiedEvent:
 class VerifiedEvents:
     """The events of the PCRs ``pcrs`` of one bank, proved by quoted values; made only by ``verify_replay``.
 
-    Events of other PCRs and EV_NO_ACTION events prove nothing and are left out.
+    Events of other PCRs and EV_NO_ACTION events prove nothing and are left out. So are the ``beyond`` entries
+    of a measurement list that were added after the quote.
     """
 
     alg: Alg
     pcrs: Mapping[int, bytes]
     events: tuple[VerifiedEvent, ...] = field(repr=False)
     _seal: object = field(repr=False, compare=False)
+    beyond: int = 0
 
     def __post_init__(self) -> None:
         if self._seal is not _SEAL:
@@ -87,45 +91,108 @@ class VerifiedEvents:
         return tuple(event for event in self.events if event.pcr == pcr)
 
 
-def replay(log: EventLog, alg: int) -> Mapping[int, bytes]:
-    """Return the value of every PCR 0-23 of one bank after the log's events.
+def replay(log: EventLog, alg: int, *, registers: Registers = Registers.PCR) -> Mapping[int, bytes]:
+    """Return the value of every register of one bank after the log's events: PCR 0-23, or RTMR 0-3.
 
-    A PCR that the log never extends has its start value. A PCR with an event that lacks the bank's digest is
-    left out. Raises ReplayError if the log does not announce the bank or nothing here computes its hash.
+    A register that the log never extends has its start value. One with an event that lacks the bank's digest
+    is left out. Raises ReplayError if the log is of other registers, does not announce the bank, or nothing
+    here computes its hash.
     """
-    hash_ = HASHES.get(alg)
-    if alg not in log.banks or hash_ is None:
-        have = ", ".join(BANKS[bank][0] for bank in log.banks)
-        raise ReplayError(f"event log: no {_bank(alg)} bank; the log has {have}", code="bank")
+    hash_ = _hash_for(log, alg, registers)
+    digest_of = event_digest if log.format.is_ima else Event.digest
     values: dict[int, bytes | None] = {**_start_values(log, BANKS[Alg(alg)][1])}
     for event in log.events:
         if event.untrusted_type == NO_ACTION:
             continue
-        value, digest = values[event.pcr], event.digest(alg)
+        value, digest = values[event.pcr], digest_of(event, alg)
         values[event.pcr] = hash_(value + digest).digest() if value and digest else None
     return MappingProxyType({pcr: value for pcr, value in values.items() if value})
 
 
-def verify_replay(log: EventLog, quoted: Mapping[int, bytes], alg: int) -> VerifiedEvents:
-    """Prove the events of the quoted PCRs of one bank: each must replay to exactly its quoted value.
+def verify_replay(
+    log: EventLog, quoted: Mapping[int, bytes], alg: int, *, registers: Registers = Registers.PCR
+) -> VerifiedEvents:
+    """Prove the events of the quoted registers of one bank: each must replay to exactly its quoted value.
 
-    ``quoted`` must come from a verified quote, and hold only the PCRs that this log answers for: a PCR that
-    the log never extends must be quoted with its start value. Raises ReplayError.
+    ``quoted`` must come from a verified quote, and hold only the registers that this log answers for: one
+    that the log never extends must be quoted with its start value. Of a measurement list the entries up to
+    the one that gives all quoted values are proved. Raises ReplayError.
     """
-    values = replay(log, alg)
     if not quoted or any(not 0 <= pcr < PCR_COUNT for pcr in quoted):
         raise AttestUsageError(f"quoted PCRs must be some of 0 to {PCR_COUNT - 1}", code="pcr")
+    if log.format.is_ima:
+        return _verify_list(log, quoted, alg, registers)
+    values = replay(log, alg, registers=registers)
     gaps = tuple(sorted(quoted.keys() - values.keys()))
     if gaps:
-        what = f"event log: an event lacks the {_bank(alg)} digest in PCR {_numbers(gaps)}"
+        what = f"event log: an event lacks the {_bank(alg)} digest in {registers.upper()} {_numbers(gaps)}"
         raise ReplayError(what, pcrs=gaps, code="digest-missing")
     differ = tuple(sorted(pcr for pcr, value in quoted.items() if values[pcr] != bytes(value)))
     if differ:
-        what = f"event log: replay of {_bank(alg)} differs from the quoted value in PCR {_numbers(differ)}"
-        raise ReplayError(what, pcrs=differ)
+        raise _differs(alg, registers, differ)
     bank = Alg(alg)
     events = tuple(_verified(event, bank) for event in log.events if event.extends and event.pcr in quoted)
     return VerifiedEvents(bank, MappingProxyType({pcr: values[pcr] for pcr in quoted}), events, _SEAL)
+
+
+def _verify_list(
+    log: EventLog, quoted: Mapping[int, bytes], alg: int, registers: Registers
+) -> VerifiedEvents:
+    """Prove the beginning of a measurement list that gives the quoted values."""
+    hash_ = _hash_for(log, alg, registers)
+    count = _matching(log, quoted, alg, hash_, event_digest)
+    if count is None:
+        if _matching(log, quoted, alg, hash_, padded_digest) is not None:
+            what = f"event log: the kernel fills its SHA-1 digests up to {_bank(alg)}; use Linux 5.8 or later"
+            raise ReplayError(what, pcrs=tuple(sorted(quoted)), code="ima-padded")
+        raise _differs(alg, registers, tuple(sorted(quoted)))
+    events = [event for event in log.events[:count] if event.pcr in quoted]
+    altered = next((event for event in events if binding(event).matches is False), None)
+    if altered:
+        what = f"event log: entry {altered.index} was altered: its data do not fit its digest"
+        raise ReplayError(what, pcrs=(altered.pcr,), code="data-mismatch")
+    proved = tuple(_verified_entry(event, Alg(alg)) for event in events)
+    values = MappingProxyType({pcr: bytes(value) for pcr, value in quoted.items()})
+    return VerifiedEvents(Alg(alg), values, proved, _SEAL, beyond=len(log.events) - count)
+
+
+def _matching(
+    log: EventLog,
+    quoted: Mapping[int, bytes],
+    alg: int,
+    hash_: Callable[[bytes], Hash],
+    digest_of: Callable[[Event, int], bytes | None],
+) -> int | None:
+    """Return after how many entries, at least one, all quoted PCRs have their values; None if never."""
+    start = _start_values(log, BANKS[Alg(alg)][1])
+    values = {pcr: start[pcr] for pcr in quoted}
+    for event in log.events:
+        if event.pcr not in quoted:
+            continue
+        digest = digest_of(event, alg)
+        if digest is None:
+            return None
+        values[event.pcr] = hash_(values[event.pcr] + digest).digest()
+        if values[event.pcr] == quoted[event.pcr] and values == quoted:
+            return event.index + 1
+    return None
+
+
+def _hash_for(log: EventLog, alg: int, registers: Registers) -> Callable[[bytes], Hash]:
+    if log.format.registers is not registers:
+        what = f"event log: a log of {log.format.registers.upper()}s says nothing about {registers.upper()}s"
+        raise ReplayError(what, code="registers")
+    hash_ = HASHES.get(alg)
+    if alg not in log.banks or hash_ is None:
+        have = ", ".join(BANKS[bank][0] for bank in log.banks)
+        raise ReplayError(f"event log: no {_bank(alg)} bank; the log has {have}", code="bank")
+    return hash_
+
+
+def _differs(alg: int, registers: Registers, differ: tuple[int, ...]) -> ReplayError:
+    where = f"{registers.upper()} {_numbers(differ)}"
+    what = f"event log: replay of {_bank(alg)} differs from the quoted value in {where}"
+    return ReplayError(what, pcrs=differ)
 
 
 def with_exit_boot_services(log: EventLog) -> EventLog:
@@ -142,6 +209,8 @@ def with_exit_boot_services(log: EventLog) -> EventLog:
 
 
 def _start_values(log: EventLog, size: int) -> dict[int, bytes]:
+    if log.format.registers is Registers.RTMR:
+        return dict.fromkeys(range(RTMR_COUNT), bytes(size))
     values = {pcr: (b"\xff" if pcr in DRTM_PCRS else b"\0") * size for pcr in range(PCR_COUNT)}
     values[0] = bytes(size - 1) + bytes([startup_locality(log)])
     return values
@@ -149,6 +218,8 @@ def _start_values(log: EventLog, size: int) -> dict[int, bytes]:
 
 def startup_locality(log: EventLog) -> int:
     """Return the last byte of PCR 0's start value: as the log states it, or 4 where an H-CRTM came first."""
+    if log.format.registers is Registers.RTMR:
+        return 0
     first = next((event for event in log.events if event.extends and event.pcr == 0), None)
     if not log.startup_locality and first and first.untrusted_type == EventType.EV_EFI_HCRTM_EVENT.name:
         return _HCRTM_LOCALITY
@@ -161,6 +232,20 @@ def _verified(event: Event, alg: Alg) -> VerifiedEvent:
         index=event.index,
         pcr=event.pcr,
         digest=event.digest(alg) or b"",
+        untrusted_type=event.untrusted_type,
+        untrusted_data=event.untrusted_data,
+        measured=bound.measured,
+        rule=bound.rule,
+    )
+
+
+def _verified_entry(event: Event, alg: Alg) -> VerifiedEvent:
+    """Return a proved entry of a measurement list; the data of a violation are not bound to its digest."""
+    bound = binding(event)
+    return VerifiedEvent(
+        index=event.index,
+        pcr=event.pcr,
+        digest=event_digest(event, alg) or b"",
         untrusted_type=event.untrusted_type,
         untrusted_data=event.untrusted_data,
         measured=bound.measured,

@@ -17,7 +17,8 @@ The parser decides what is well-formed, not what is true: see ``attest.eventlog.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from struct import Struct
 from typing import Final, NoReturn
 
@@ -37,6 +38,8 @@ from vtpm.tpm2.constants import PCR_COUNT, Alg
 SPEC_ID: Final = b"Spec ID Event0"
 SPEC_ID_03: Final = b"Spec ID Event03\0"
 STARTUP_LOCALITY: Final = b"StartupLocality\0"
+CC_REGISTER: Final = 1
+"""Register of the Spec ID event of a confidential computing log."""
 
 _EVENT: Final = Struct("<II20sI")
 _EVENT2: Final = Struct("<III")
@@ -47,7 +50,6 @@ _ALGORITHM: Final = Struct("<HH")
 _SPEC_ID_OLD_SIZE: Final = 25
 _LOCALITIES: Final = frozenset({0, 3, 4})
 _RESERVED: Final = EventType.EV_PREBOOT_CERT
-_CC_REGISTER: Final = 1
 _EMPTY_TAIL: Final = b"\x00\xff"
 
 _Record = Callable[[bytes, int, int], tuple[Event, int]]
@@ -56,21 +58,31 @@ _Sizes = dict[int, tuple[Alg, int]]
 
 def parse_tcg(raw: bytes) -> EventLog:
     """Read a whole SHA-1 or crypto-agile log; raises EventLogError with the offset of what is wrong."""
+    log = parse_records(raw, register=0)
+    if log.format is LogFormat.TCG_SHA1:
+        _check_sha1(log.events)
+    return replace(log, startup_locality=startup_locality_of(log.events))
+
+
+def parse_records(raw: bytes, *, register: int) -> EventLog:
+    """Read the records of a log whose Spec ID event, if it has one, stands in ``register``.
+
+    The order of the records is not judged, nor is StartupLocality. Raises EventLogError.
+    """
     if len(raw) > MAX_LOG_SIZE:
         raise EventLogError(f"the log is larger than {MAX_LOG_SIZE} bytes", offset=MAX_LOG_SIZE, code="size")
     if not raw:
         raise EventLogError("the log is empty: read it again from its source", code="empty")
     first, offset = _event(raw, 0, 0)
     if first.untrusted_data.startswith(SPEC_ID_03):
-        log_format, sizes = LogFormat.TCG_AGILE, _spec_id(first)
+        log_format, sizes = LogFormat.TCG_AGILE, _spec_id(first, register)
         banks = tuple(alg for alg, _ in sizes.values())
         events, stop = _records(raw, first, offset, _record_of(sizes))
     else:
         log_format, banks = LogFormat.TCG_SHA1, (Alg.SHA1,)
         events, stop = _records(raw, first, offset, _event)
-        _check_sha1(events)
     padding = Padding(stop, len(raw) - stop, raw[-1]) if stop < len(raw) else None
-    return EventLog(log_format, banks, tuple(events), _startup_locality(events), padding)
+    return EventLog(log_format, banks, tuple(events), padding=padding)
 
 
 def _records(raw: bytes, first: Event, offset: int, record: _Record) -> tuple[list[Event], int]:
@@ -176,14 +188,14 @@ def _name(number: int) -> str:
     return NAMES.get(number) or f"0x{number:08x}"
 
 
-def _spec_id(first: Event) -> _Sizes:
+def _spec_id(first: Event, register: int) -> _Sizes:
     """Read the Spec ID event of a crypto-agile log: the algorithms it announces and their digest sizes."""
     data, base = first.untrusted_data, _EVENT.size
-    if first.pcr == _CC_REGISTER and first.untrusted_type == NO_ACTION:
-        what = "a confidential computing log (Spec ID event in register 1); this version reads logs of a TPM"
+    if first.pcr == CC_REGISTER != register and first.untrusted_type == NO_ACTION:
+        what = "a confidential computing log (Spec ID event in register 1) where one of a TPM is asked for"
         raise EventLogError(what, code="ccel")
-    if first.pcr != 0 or first.untrusted_type != NO_ACTION or any(first.digests[0][1]):
-        what = "the Spec ID event must be EV_NO_ACTION in PCR 0 with a digest of zeros"
+    if first.pcr != register or first.untrusted_type != NO_ACTION or any(first.digests[0][1]):
+        what = f"the Spec ID event must be EV_NO_ACTION in register {register} with a digest of zeros"
         raise EventLogError(what, code="spec-id")
     if len(data) < _SPEC_ID.size:
         raise EventLogError("the Spec ID event is cut", offset=base + len(data), code="spec-id")
@@ -217,7 +229,7 @@ def _algorithm(number: int, size: int, offset: int) -> tuple[Alg, int]:
     return known, size
 
 
-def _check_sha1(events: list[Event]) -> None:
+def _check_sha1(events: Sequence[Event]) -> None:
     """Check what shows that records without a Spec ID Event03 are a log at all."""
     data = events[0].untrusted_data
     if data.startswith(SPEC_ID) and not _is_old_spec_id(data):
@@ -233,8 +245,11 @@ def _is_old_spec_id(data: bytes) -> bool:
     return len(data) >= size and len(data) == size + data[size - 1]
 
 
-def _startup_locality(events: list[Event]) -> int:
-    """Return the locality of TPM2_Startup (PFP 10.4.5.3); refuse a second one and a second Spec ID event."""
+def startup_locality_of(events: Sequence[Event]) -> int:
+    """Return the locality of TPM2_Startup as the events state it (PFP 10.4.5.3), 0 where none does.
+
+    Raises EventLogError for a second one, one behind an extend of PCR 0, and a second Spec ID event.
+    """
     stated: int | None = None
     extended = False
     for event in events:
@@ -259,4 +274,4 @@ def _locality(event: Event) -> int:
 
 
 def _refuse(event: Event, what: str, code: str) -> NoReturn:
-    raise EventLogError(f"event {event.index}: {what}", offset=event.offset or 0, code=code)
+    raise EventLogError(f"event {event.index}: {what}", offset=event.offset, code=code)

@@ -75,6 +75,9 @@ NAMES: Final[dict[int, str]] = {int(member): member.name for member in EventType
 NO_ACTION: Final = EventType.EV_NO_ACTION.name
 """The type of an event that informs and is never extended."""
 
+SYSTEMD: Final = "systemd"
+"""The type of a measurement of systemd in a Canonical Event Log."""
+
 
 def type_name(number: int) -> str:
     """Return the standard's name of an event type, or ``0x0000040e`` where it has none."""

@@ -7,16 +7,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from attest.eventlog.ccel import NO_REGISTER
 from attest.eventlog.data import Binding, binding
-from attest.eventlog.log import BANKS, HASHES, MAX_LOG_SIZE, Event, EventLog
+from attest.eventlog.log import BANKS, HASHES, Event, EventLog
 from attest.eventlog.notes import lacks_exit_boot_services, notes
 from attest.eventlog.read import parse
 from attest.eventlog.replay import EXIT_BOOT_SERVICES_PCR, replay, startup_locality, with_exit_boot_services
+from attest.ima.entry import entry_of_event
+from attest.ima.log import MAX_LIST_SIZE
+from attest.ima.template import fields_of
+from shype.files import read
 from shype.report import Exit, Json, Report
 
 _HELP: Final = """\
 Formats, told apart by content: TCG SHA-1, TCG crypto-agile (on Linux in
-/sys/kernel/security/tpm0/binary_bios_measurements), and the CEL-JSON of the runtime log.
+/sys/kernel/security/tpm0/binary_bios_measurements), CCEL (of a confidential guest:
+/sys/firmware/acpi/tables/data/CCEL), measurement lists of IMA, ASCII and binary
+(/sys/kernel/security/ima), and CEL-JSON, that of the runtime log too.
 
 The log is a claim. PCRs are what its digests replay to; compare them with a quote
 (shype quote verify --eventlog). data_matches_digest tells whether an event's data are
@@ -42,8 +49,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(args: argparse.Namespace) -> Report:
-    with args.file.open("rb") as file:
-        log = parse(file.read(MAX_LOG_SIZE + 1))
+    log = parse(read(args.file, MAX_LIST_SIZE))
     if args.json:
         return Report(Exit.OK, describe(log), "")
     return Report(Exit.OK, None, "\n".join(_lines(log)))
@@ -57,6 +63,7 @@ def describe(log: EventLog) -> dict[str, Json]:
         supplied = _pcrs(with_exit_boot_services(log), (EXIT_BOOT_SERVICES_PCR,))
     return {
         "format": log.format.value,
+        "registers": log.format.registers.value,
         "startup_locality": startup_locality(log),
         "events": [_event(event, bound) for event, bound in zip(log.events, bindings, strict=True)],
         "pcrs": _pcrs(log),
@@ -79,11 +86,16 @@ def _event(event: Event, bound: Binding) -> dict[str, Json]:
 
 
 def _pcrs(log: EventLog, only: tuple[int, ...] = ()) -> dict[str, Mapping[str, str]]:
-    """Return PCRs by bank, but for a bank whose hash nothing here computes and a PCR with a gap."""
+    """Return registers by bank, but for a bank whose hash nothing here computes and a PCR with a gap.
+
+    A measurement list says nothing about a PCR that it does not extend.
+    """
+    if log.format.is_ima:
+        only = tuple({event.pcr for event in log.events})
     return {
         BANKS[alg][0]: {
             str(pcr): value.hex()
-            for pcr, value in sorted(replay(log, alg).items())
+            for pcr, value in sorted(replay(log, alg, registers=log.format.registers).items())
             if not only or pcr in only
         }
         for alg in log.banks
@@ -92,21 +104,30 @@ def _pcrs(log: EventLog, only: tuple[int, ...] = ()) -> dict[str, Mapping[str, s
 
 
 def _lines(log: EventLog) -> Iterator[str]:
-    yield f"{log.format}: {len(log.events)} events; not verified: compare the PCRs with a quote"
+    register = log.format.registers.upper()
+    yield f"{log.format}: {len(log.events)} events; not verified: compare the {register}s with a quote"
     extended = {event.pcr for event in log.events if event.extends}
     bindings = [binding(event) for event in log.events]
     for event, bound in zip(log.events, bindings, strict=True):
         mark = _MARKS[bound.matches]
-        yield f"{event.index:5} PCR {event.pcr:<3} {mark} {event.untrusted_type:33} {_shown(event)}"
+        where = "-" if event.pcr == NO_REGISTER else str(event.pcr)
+        yield f"{event.index:5} {register} {where:3} {mark} {event.untrusted_type:33} {_shown(event)}"
     for bank, values in _pcrs(log).items():
-        yield from (f"{bank} PCR {pcr:>2} {value}" for pcr, value in values.items() if int(pcr) in extended)
+        shown = {pcr: value for pcr, value in values.items() if int(pcr) in extended}
+        yield from (f"{bank} {register} {pcr:>2} {value}" for pcr, value in shown.items())
     yield from (f"note: {note.code}: {note.detail}" for note in notes(log, bindings))
 
 
 def _shown(event: Event) -> str:
-    """Return the data as text if they are text; control characters never reach the terminal."""
-    data = event.untrusted_data.rstrip(b"\0")
+    """Return the data as text if they are text, of a measurement list's entry the name."""
+    if fields_of(event.untrusted_type):
+        return _text(entry_of_event(event).path)
+    return _text(event.untrusted_data.rstrip(b"\0")) or f"{len(event.untrusted_data)} bytes"
+
+
+def _text(data: bytes) -> str:
+    """Return data as text, or nothing if they are none; control characters never reach the terminal."""
     text = data.decode("ascii", "replace")
     if not text.isprintable() or not data.isascii():
-        return f"{len(event.untrusted_data)} bytes"
+        return ""
     return text if len(text) <= _TEXT_WIDTH else f"{text[: _TEXT_WIDTH - 3]}..."

@@ -216,9 +216,6 @@ class TestRefused:
     def test_a_startup_locality_that_cannot_be(self, records: tuple[Record, ...]) -> None:
         assert refused(agile(*records)).code == "locality"
 
-    def test_a_log_of_a_confidential_computing_register(self) -> None:
-        assert refused(Log((ONE,), head=Record(1, NO_ACTION)).encode()).code == "ccel"
-
     def test_records_that_extend_nothing(self) -> None:
         assert refused(sha1_log(Record(0, NO_ACTION, b"x"))).code == "no-events"
 
