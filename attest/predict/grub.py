@@ -1,57 +1,49 @@
-"""What GRUB 2.06 with its tpm module built in measures while it runs a grub.cfg of plain lines.
+"""What GRUB 2.06 with its tpm module built in measures while it runs a grub.cfg, up to the start of Xen.
 
-Source: GRUB 2.06, script/execute.c (each command before it is looked up), lib/cmdline.c and
-loader/multiboot.c (arguments of kernel and modules), kern/verifiers.c (each file that is opened, except
-those in the memdisk).
-PCR 8 takes strings without their final NUL, PCR 9 whole files as they lie on disk.
+Source: GRUB 2.06, script/execute.c (each command before it is looked up), loader/multiboot.c, commands/
+search*.c, configfile.c, menuentry.c and test.c, normal/main.c and menu.c. Nobody presses a key, the commands
+that the script names are in the loader, and the disk that ``search`` finds is the boot disk.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from attest.predict.script import Command, GrubScriptError, parse
+from attest.predict import condition, menu
+from attest.predict.environment import CONFIG_FILE, Environment
+from attest.predict.interpreter import OK, TEST_FAILURE, Builtin, Call, Interpreter, Status
+from attest.predict.measuring import Measurements, Module, Read, Step, command_line
+from attest.predict.script import At, Source
+from attest.predict.search import search
 from attest.reference import Component
 
-PCR_COMMANDS: Final = 8
-PCR_FILES: Final = 9
-
-_FILELESS: Final = frozenset(
-    {"clear", "echo", "export", "insmod", "serial", "set", "sleep", "true", "unset"}
+MAX_NESTED: Final = 16
+"""Scripts and submenus inside each other."""
+_MEMDISK: Final = "(memdisk)"
+_QUIET: Final = frozenset({"clear", "echo", "true"})
+_UNSURE: Final = frozenset(
+    {"password", "password_pbkdf2", "play", "save_env", "serial", "sleep"}
     | {"terminal_input", "terminal_output", "terminfo"}
 )
-"""Commands that open no file of the boot disk (``insmod`` reads from the memdisk, which is not measured)."""
-_READS_FILES_WHEN_SET: Final = frozenset(
-    {"check_signatures", "lang", "locale_dir", "prefix", "secondary_locale_dir"}
-)
-"""Variables whose assignment makes GRUB open files or change what it opens."""
-_RUN_TIME: Final = frozenset({"cmdpath", "gfxpayload", "root"})
-"""Variables that GRUB itself changes: their value is never known."""
-
-Read = Callable[[str], bytes]
-"""Gives the bytes of a file of the boot disk; the path has no leading slash. Raises ``OSError``."""
+"""Commands that open no file of the boot disk and may fail."""
+_KEPT_IN_LOADER: Final = frozenset({"locale_dir", "secondary_locale_dir"})
+"""Folders of translations: in the memdisk they are not measured."""
+_NEVER_SET: Final = frozenset({"check_signatures", "prefix"})
+"""Variables whose assignment makes GRUB open files that are not known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One measurement by GRUB; ``digests`` are (hashlib name, digest) pairs."""
+class Loader:
+    """What is known of the loader beside its grub.cfg.
 
-    pcr: int
-    digests: tuple[tuple[str, bytes], ...]
-    component: Component
-    what: str
+    ``disk`` is GRUB's name of the boot disk (``hd0``), ``memdisk`` the paths of all files inside the loader;
+    None where that is not known.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """A file that GRUB loads for Xen (``module2``), and the arguments that go with it."""
-
-    path: str
-    arguments: str
+    disk: str | None = None
+    memdisk: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,176 +55,269 @@ class GrubRun:
     modules: tuple[Module, ...]
 
 
-def run(config: bytes, read: Read, algorithms: Sequence[str]) -> GrubRun:
+def run(config: bytes, read: Read, algorithms: Sequence[str], loader: Loader | None = None) -> GrubRun:
     """Return what GRUB measures for ``config``.
 
     Raises ``GrubScriptError`` with the line, and what ``read`` raises.
     """
-    machine = _Machine(read, algorithms)
-    for command in parse(config):
-        if machine.run(command):
-            return machine.result(command.line)
-    last = config.count(b"\n") + 1
-    raise GrubScriptError(last, "no 'boot' up to here: GRUB would wait for a person", code="grub-command")
+    return _Grub(read, algorithms, loader or Loader()).boot(config)
 
 
-class _Machine:
-    def __init__(self, read: Read, algorithms: Sequence[str]) -> None:
-        self._read = read
-        self._algorithms = tuple(algorithms)
-        self._variables: dict[str, str] = {}
-        self._steps: list[Step] = []
+class _Grub:
+    def __init__(self, read: Read, algorithms: Sequence[str], loader: Loader) -> None:
+        self._loader = loader
+        self._measurements = Measurements(read, algorithms, loader.disk)
+        self._environment = Environment()
+        self._interpreter = Interpreter(self._environment, self._measurements, self._commands())
+        self._entries: list[menu.Entry] = []
+        self._nested = 0
         self._xen: Module | None = None
         self._modules: list[Module] = []
 
-    def result(self, line: int) -> GrubRun:
-        if self._xen is None:
-            raise GrubScriptError(line, "'boot' without a multiboot2 line before it", code="grub-command")
-        return GrubRun(_attribute(self._steps, self._xen, self._modules), self._xen, tuple(self._modules))
+    def boot(self, config: bytes) -> GrubRun:
+        """Run the loader's own grub.cfg, and the menu that it makes."""
+        source = Source.of(config)
+        end = source.at(len(source.text) - 1)
+        self._script(source, CONFIG_FILE)
+        self._show_menu()
+        if self._xen is None or not self._interpreter.stopped:
+            raise end.misused("no 'boot' up to here: GRUB would wait for a person")
+        return GrubRun(self._measurements.result(self._xen, self._modules), self._xen, tuple(self._modules))
 
-    def run(self, command: Command) -> bool:
-        """Run one command; True when it hands over to Xen."""
-        words = command.expand(self._variables)
-        if not words:
-            return False
-        name, *arguments = words
-        self._measure(PCR_COMMANDS, " ".join(words).encode(), _part_of(name), f"command {' '.join(words)}")
-        if name == "boot":
-            return True
-        if name == "multiboot2":
-            self._multiboot2(arguments, command.line)
-        elif name == "module2":
-            self._module2(arguments, command.line)
-        elif name == "search":
-            self._search(arguments, command.line)
-        elif name in _FILELESS:
-            self._fileless(name, arguments, command.line)
-        elif "=" in name:
-            self._assign(name, command.line)
-        else:
-            message = f"it is not known what '{name}' measures; use plain lines for Xen by multiboot2"
-            raise GrubScriptError(command.line, message, code="grub-command")
-        return False
+    def _commands(self) -> dict[str, Builtin]:
+        quiet = dict.fromkeys(_QUIET, _ok) | dict.fromkeys(_UNSURE, _unsure)
+        return quiet | {
+            ".": self._source,
+            "[": self._test,
+            "boot": self._boot,
+            "configfile": self._configfile,
+            "export": self._export,
+            "false": lambda _: TEST_FAILURE,
+            "insmod": self._insmod,
+            "load_env": self._load_env,
+            "loadfont": self._loadfont,
+            "menuentry": self._menuentry,
+            "module2": self._module2,
+            "multiboot2": self._multiboot2,
+            "search": self._search,
+            "set": self._set,
+            "source": self._source,
+            "submenu": self._menuentry,
+            "test": self._test,
+            "unset": self._unset,
+        }
 
-    def _measure(self, pcr: int, content: bytes, component: Component, what: str) -> None:
-        digests = tuple((name, hashlib.new(name, content).digest()) for name in self._algorithms)
-        self._steps.append(Step(pcr, digests, component, what))
+    # --- what is started
 
-    def _open(self, path: str, component: Component, line: int) -> None:
-        if not path.startswith("/") or ".." in path.split("/"):
-            raise GrubScriptError(line, f"'{path}' is no path from the boot disk's root", code="grub-command")
-        self._measure(PCR_FILES, self._read(path.lstrip("/")), component, f"file {path}")
-
-    def _measure_arguments(self, module: Module, component: Component) -> None:
-        what = f"arguments {module.arguments}".rstrip()
-        self._measure(PCR_COMMANDS, module.arguments.encode(), component, what)
-
-    def _multiboot2(self, arguments: Sequence[str], line: int) -> None:
-        if not arguments:
-            raise GrubScriptError(line, "multiboot2 needs a file name", code="grub-command")
-        self._open(arguments[0], Component.XEN, line)
-        self._xen = Module(arguments[0], command_line(arguments[1:]))
+    def _multiboot2(self, call: Call) -> Status:
+        if not call.arguments:
+            raise call.at.misused("multiboot2 needs a file name")
+        self._measurements.open(call.arguments[0], Component.XEN, call.at)
+        self._xen = self._module(call.arguments, call.at)
         self._modules.clear()
-        self._measure_arguments(self._xen, Component.XEN)
+        self._environment.set("gfxpayload", None)
+        self._measurements.arguments(self._xen, Component.XEN)
+        return OK
 
-    def _module2(self, arguments: Sequence[str], line: int) -> None:
-        if arguments[:1] == ["--nounzip"]:
-            arguments = arguments[1:]
+    def _module2(self, call: Call) -> Status:
+        arguments = call.arguments[1:] if call.arguments[:1] == ("--nounzip",) else call.arguments
         if not arguments or self._xen is None:
-            raise GrubScriptError(line, "module2 needs a file name, after multiboot2", code="grub-command")
-        self._open(arguments[0], Component.DOM0, line)
-        module = Module(arguments[0], command_line(arguments[1:]))
+            raise call.at.misused("module2 needs a file name, after multiboot2")
+        self._measurements.open(arguments[0], Component.DOM0, call.at)
+        module = self._module(arguments, call.at)
         self._modules.append(module)
-        self._measure_arguments(module, Component.DOM0)
+        self._measurements.arguments(module, Component.DOM0)
+        return OK
 
-    def _search(self, arguments: Sequence[str], line: int) -> None:
-        found = _search_arguments(arguments, line)
+    def _module(self, arguments: Sequence[str], at: At) -> Module:
+        return Module(self._measurements.inside(arguments[0], at), command_line(arguments[1:]))
+
+    def _boot(self, call: Call) -> Status:
+        if self._xen is None:
+            raise call.at.misused("'boot' without a multiboot2 line before it")
+        self._interpreter.stopped = True
+        return OK
+
+    # --- variables
+
+    def _set(self, call: Call) -> Status:
+        if call.arguments:
+            name, equals, value = call.arguments[0].partition("=")
+            if not equals:
+                raise call.at.misused(f"'{name}' is no assignment: write NAME=VALUE")
+            self._assign(name, value, call.at)
+        return OK
+
+    def _assign(self, name: str, value: str, at: At) -> None:
+        outside = name in _KEPT_IN_LOADER and value and not value.startswith(f"{_MEMDISK}/")
+        if name in _NEVER_SET or outside:
+            raise at.unresolved(f"setting {name} makes GRUB open files that are not known")
+        self._environment.set(name, value)
+
+    def _unset(self, call: Call) -> Status:
+        if not call.arguments or call.arguments[0] in _NEVER_SET:
+            raise call.at.misused("unset needs the name of a variable of the script")
+        self._environment.unset(call.arguments[0])
+        return OK
+
+    def _export(self, call: Call) -> Status:
+        if not call.arguments:
+            raise call.at.misused("export needs the name of a variable")
+        for name in call.arguments:
+            self._environment.export(name)
+        return OK
+
+    def _load_env(self, call: Call) -> Status:
+        if call.arguments or self._memdisk("boot/grub/grubenv", call.at) is not None:
+            raise call.at.unresolved("load_env: the variables of an environment file are not known")
+        return None
+
+    # --- disks and files
+
+    def _search(self, call: Call) -> Status:
+        found = search(call.arguments, call.at)
         if found.by_file:
-            self._open(found.key, Component.LOADER, line)
-        self._variables.pop(found.variable, None)
+            self._measurements.open(found.key, Component.LOADER, call.at)
+        self._environment.set(found.variable, self._loader.disk)
+        return OK
 
-    def _fileless(self, name: str, arguments: Sequence[str], line: int) -> None:
-        if name == "insmod" and (len(arguments) != 1 or arguments[0][:1] in {"/", "("}):
-            raise GrubScriptError(line, "insmod takes one module's name, no path", code="grub-command")
-        if name == "set" and arguments:
-            self._assign(arguments[0], line)
-        if name == "unset":
-            for variable in arguments[:1]:
-                self._assign(f"{variable}=", line)
+    def _insmod(self, call: Call) -> Status:
+        if len(call.arguments) != 1 or call.arguments[0][:1] in {"/", "(", "+", ""}:
+            raise call.at.misused("insmod takes one module's name, no path")
+        return OK
 
-    def _assign(self, assignment: str, line: int) -> None:
-        name, equals, value = assignment.partition("=")
-        if name in _READS_FILES_WHEN_SET:
-            message = f"setting {name} makes GRUB open files that are not known"
-            raise GrubScriptError(line, message, code="grub-unresolved")
-        if not equals:
-            raise GrubScriptError(line, f"'{name}' is no assignment: write NAME=VALUE", code="grub-command")
-        if name not in _RUN_TIME:
-            self._variables[name] = value
+    def _loadfont(self, call: Call) -> Status:
+        sure = True
+        for font in call.arguments:
+            if font[:1] not in {"/", "("}:
+                path = f"boot/grub/fonts/{font}.pf2"
+                sure &= self._loader.memdisk is not None and self._memdisk(path, call.at) == "file"
+            elif font.startswith(_MEMDISK) or self.kind(font, call.at) == "file":
+                sure = False
+                if not font.startswith(_MEMDISK):
+                    self._measurements.open(font, Component.LOADER, call.at)
+        return OK if sure else None
+
+    def _test(self, call: Call) -> Status:
+        return OK if condition.test(call.arguments, self, call.at) else TEST_FAILURE
+
+    def kind(self, path: str, at: At) -> str | None:
+        """Answer ``-d``, ``-e`` and ``-f`` of a test."""
+        if path.startswith(_MEMDISK):
+            return self._memdisk(path.removeprefix(_MEMDISK), at)
+        return self._measurements.kind(path, at)
+
+    def has_content(self, path: str, at: At) -> bool:
+        """Answer ``-s`` of a test, which opens the file."""
+        if self.kind(path, at) != "file":
+            return False
+        if path.startswith(_MEMDISK):
+            return True
+        return bool(self._measurements.script(path, at))
+
+    def _memdisk(self, path: str, at: At) -> str | None:
+        wanted = path.strip("/")
+        if self._loader.memdisk is None:
+            raise at.unresolved(f"which files the loader holds is not known ({wanted}): see grub.memdisk")
+        if wanted in self._loader.memdisk:
+            return "file"
+        return "folder" if any(f"{each}/".startswith(f"{wanted}/") for each in self._loader.memdisk) else None
+
+    # --- scripts
+
+    def _script(self, source: Source, path: str | None) -> None:
+        """Run a script; ``path`` is what GRUB calls it, None where that is not known."""
+        self._nested += 1
+        if self._nested > MAX_NESTED:
+            raise source.at(0).unresolved(f"more than {MAX_NESTED} scripts and menus inside each other")
+        values = {"config_file": path, "config_directory": path and path.rpartition("/")[0]}
+        environment = self._environment
+        before = {
+            name: environment.get(name) or "" if environment.is_known(name) else None for name in values
+        }
+        for name, value in values.items():
+            environment.set(name, value)
+            environment.export(name)
+        self._interpreter.run(source)
+        for name, value in before.items():
+            environment.set(name, value)
+        self._nested -= 1
+
+    def _source(self, call: Call) -> Status:
+        if len(call.arguments) != 1:
+            raise call.at.misused(f"{call.name} takes one file name")
+        content = self._measurements.script(call.arguments[0], call.at)
+        inside = self._measurements.inside(call.arguments[0], call.at)
+        disk = self._loader.disk
+        self._script(Source.of(content, inside), None if disk is None else f"({disk}){inside}")
+        return OK
+
+    def _configfile(self, call: Call) -> Status:
+        outer, self._entries = self._entries, []
+        self._environment.open_context()
+        status = self._source(call)
+        self._show_menu()
+        self._environment.close_context()
+        self._entries = outer
+        return status
+
+    # --- menus
+
+    def _menuentry(self, call: Call) -> Status:
+        self._entries.append(menu.entry(call.name, call.arguments, call.block, call.at))
+        if len(self._entries) > menu.MAX_ENTRIES:
+            raise call.at.unresolved(f"more than {menu.MAX_ENTRIES} menu entries")
+        return OK
+
+    def _show_menu(self) -> None:
+        """Wait for the timeout and run the default entry, unless the script has booted or made no menu."""
+        if self._interpreter.stopped or not self._entries:
+            return
+        at = self._entries[0].at
+        seconds = menu.timeout(self._environment.value("timeout", at), at)
+        hidden = self._environment.value("timeout_style", at) in {"countdown", "hidden"}
+        chosen = menu.default(self._entries, self._environment.value("default", at))
+        if hidden:
+            self._environment.unset("timeout_style")
+        if hidden or seconds:
+            self._environment.unset("timeout")
+        self._execute(chosen)
+
+    def _execute(self, entry: menu.Entry) -> None:
+        if entry.restricted and self._environment.value("superusers", entry.at):
+            raise entry.at.unresolved(f"the menu entry '{entry.title}' asks for a password")
+        wanted = self._environment.value("default", entry.at)
+        path = [each for each in (self._environment.get("chosen"), entry.id.replace(">", ">>")) if each]
+        if entry.submenu:
+            self._entries = []
+            self._environment.open_context()
+            self._environment.set("timeout", "0")
+        self._environment.set("chosen", ">".join(path))
+        self._environment.export("chosen")
+        self._environment.set("default", menu.split_default(wanted)[1] or "")
+        self._run_entry(entry)
+        if self._xen is not None:
+            self._interpreter.stopped = True
+        elif entry.submenu:
+            self._show_menu()
+        if not self._interpreter.stopped:
+            raise entry.at.misused(f"the menu entry '{entry.title}' ends, and no Xen is loaded")
+
+    def _run_entry(self, entry: menu.Entry) -> None:
+        """Run the entry's block; GRUB puts a ``setparams`` with the entry's words before it."""
+        self._nested += 1
+        if self._nested > MAX_NESTED:
+            raise entry.at.unresolved(f"more than {MAX_NESTED} scripts and menus inside each other")
+        self._measurements.command(("setparams", *entry.arguments), entry.at)
+        self._environment.arguments, self._environment.status = list(entry.arguments), OK
+        self._interpreter.run(entry.block.source)
+        self._environment.arguments = None
+        self._nested -= 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """What a ``search`` line asks for."""
-
-    by_file: bool
-    key: str
-    variable: str
+def _ok(_: Call) -> Status:
+    return OK
 
 
-_SHORT: Final = {"-f": "--file", "-l": "--label", "-u": "--fs-uuid", "-s": "--set", "-n": "--no-floppy"}
-_MODES: Final = frozenset({"--file", "--label", "--fs-uuid"})
-
-
-def _search_arguments(arguments: Sequence[str], line: int) -> _Search:
-    """Read ``search --file|--label|--fs-uuid [--no-floppy] [--hint…=DISK]… --set[=NAME] KEY``.
-
-    Without ``--set`` GRUB opens the file on every disk, so the number of measurements is not known.
-    """
-    modes, keys = [], []
-    variable: str | None = None
-    rest = deque(arguments)
-    while rest:
-        word = rest.popleft()
-        option, equals, value = word.partition("=")
-        option = _SHORT.get(option, option)
-        if option in {"--set", "--hint"} or option.startswith("--hint-"):
-            if not equals and rest and not rest[0].startswith("-"):
-                value = rest.popleft()
-            variable = value if option == "--set" else variable
-        elif option in _MODES and not equals:
-            modes.append(option)
-        elif word.startswith("-") and option != "--no-floppy":
-            raise GrubScriptError(line, f"search has no option '{word}' here", code="grub-command")
-        elif option != "--no-floppy":
-            keys.append(word)
-    if variable is None:
-        raise GrubScriptError(line, "search without --set looks at every disk", code="grub-unresolved")
-    if not keys:
-        keys, variable = [variable], ""
-    if len(modes) != 1 or len(keys) != 1:
-        message = "search needs one of --file, --label, --fs-uuid and one thing to look for"
-        raise GrubScriptError(line, message, code="grub-command")
-    return _Search(modes[0] == "--file", keys[0], variable or "root")
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """Join arguments as GRUB hands them on: one with blanks is quoted, quotes and backslashes are escaped."""
-    return " ".join(_argument(each) for each in arguments)
-
-
-def _argument(text: str) -> str:
-    escaped = "".join(f"\\{char}" if char in "\\'\"" else char for char in text)
-    return f'"{escaped}"' if " " in text else escaped
-
-
-def _part_of(command: str) -> Component:
-    return {"multiboot2": Component.XEN, "module2": Component.DOM0}.get(command, Component.LOADER)
-
-
-def _attribute(steps: Sequence[Step], xen: Module, modules: Sequence[Module]) -> tuple[Step, ...]:
-    """Give a file that ``search`` opened to the component that is started from it."""
-    owners = {f"file {module.path}": Component.DOM0 for module in modules} | {
-        f"file {xen.path}": Component.XEN
-    }
-    return tuple(replace(step, component=owners.get(step.what, step.component)) for step in steps)
+def _unsure(_: Call) -> Status:
+    return None

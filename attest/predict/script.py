@@ -1,13 +1,14 @@
-"""GRUB 2.06 script, as far as its measurement can be told beforehand: plain command lines.
+"""GRUB script as it is written: the text with its line numbers, and the tokens and words in it.
 
-Source: GRUB 2.06, grub-core/script (lexer, parser, argument expansion) and lib/getline.c. Lines whose first
-byte is ``#`` are gone before the script is read, inside quotes too; carriage returns are dropped.
+Source: GRUB 2.06, grub-core/script/yylex.l and lib/getline.c. Lines whose first byte is ``#`` are gone before
+the script is read, inside quotes too; carriage returns are dropped.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -16,14 +17,12 @@ from attest.errors import AttestInputError
 
 MAX_SCRIPT: Final = 256 * 1024
 """Bytes of a grub.cfg."""
-MAX_COMMAND: Final = 64 * 1024
-"""Characters of one command after expansion; variables can double themselves."""
 RESERVED: Final = frozenset(
     {"[[", "]]", "case", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in"}
     | {"select", "then", "until", "while"}
 )
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[?#*@]"
 _PIECE: Final = re.compile(
     r"(?P<plain>[^{}|&$;<> \t\n'\"\\]+)"
     r"|\\(?P<escaped>.|\n)"
@@ -35,16 +34,13 @@ _QUOTED: Final = re.compile(
     rf"\\(?P<escape>[$\\\"\n])|\$(?P<name>{_NAME})|\$\{{(?P<braced>{_NAME})\}}|(?P<bad>\$)|(?P<text>[^$\\]+|\\)"
 )
 _BLANK_OR_COMMENT: Final = re.compile(r"[ \t]*(?:#[^\n]*)?")
-_BLANKS: Final = re.compile(r"[ \t\n]+")
 _REFUSED: Final = {
-    "{": ("a { block } (menuentry, submenu, function) cannot be predicted", "grub-unresolved"),
-    "}": ("a { block } (menuentry, submenu, function) cannot be predicted", "grub-unresolved"),
-    "$": ("of variables only $name and ${name} can be predicted", "grub-unresolved"),
+    "$": ('a lone $, or a translated text $"…": \\$ is a dollar sign', "grub-unresolved"),
     "'": ("the quote ' is not closed", "grub-syntax"),
     '"': ('the quote " is not closed', "grub-syntax"),
     "\\": ("the file ends after a backslash", "grub-syntax"),
 }
-"""Character that cannot go on a word -> message and code."""
+"""Character that no word begins or goes on with -> message and code."""
 
 
 class GrubScriptError(AttestInputError):
@@ -55,12 +51,30 @@ class GrubScriptError(AttestInputError):
 
     code = "grub-syntax"
 
-    def __init__(self, line: int, message: str, *, code: str = "grub-syntax") -> None:
-        super().__init__(f"grub.cfg: line {line}: {message}", code=code)
-        self.line = line
+    def __init__(self, at: At, message: str, *, code: str = "grub-syntax") -> None:
+        super().__init__(f"{at.file}: line {at.line}: {message}", code=code)
+        self.line = at.line
 
 
-class _Kind(StrEnum):
+@dataclass(frozen=True, slots=True)
+class At:
+    """A line of a script; ``file`` is named as GRUB opened it."""
+
+    file: str
+    line: int
+
+    def unresolved(self, message: str) -> GrubScriptError:
+        """Return the error for what is known at run time only."""
+        return GrubScriptError(self, message, code="grub-unresolved")
+
+    def misused(self, message: str) -> GrubScriptError:
+        """Return the error for a command that is unknown, or cannot work as it is called."""
+        return GrubScriptError(self, message, code="grub-command")
+
+
+class Kind(StrEnum):
+    """How a piece of a word was written."""
+
     PLAIN = "plain"
     ESCAPED = "escaped"
     QUOTED = "quoted"
@@ -69,8 +83,10 @@ class _Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    kind: _Kind
+class Piece:
+    """Text, or the name of a variable."""
+
+    kind: Kind
     text: str
 
 
@@ -78,204 +94,160 @@ class _Piece:
 class Word:
     """One word as written: pieces that are joined after expansion."""
 
-    pieces: tuple[_Piece, ...]
+    pieces: tuple[Piece, ...]
+
+    @property
+    def bare(self) -> str | None:
+        """The text of a word without quotes, escapes and variables; None for any other."""
+        plain = len(self.pieces) == 1 and self.pieces[0].kind is Kind.PLAIN
+        return self.pieces[0].text if plain else None
+
+
+class Sign(StrEnum):
+    """What is no word."""
+
+    NEWLINE = "the end of a line"
+    SEMICOLON = "';'"
+    OPEN = "'{'"
+    CLOSE = "'}'"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word or a sign, and where it begins and ends in the text."""
+
+    content: Word | Sign
+    at: At
+    start: int
+    end: int
 
     @property
     def reserved(self) -> str | None:
         """The reserved word that this is, if it is one and not quoted."""
-        text = self.pieces[0].text if len(self.pieces) == 1 and self.pieces[0].kind is _Kind.PLAIN else ""
+        text = self.content.bare if isinstance(self.content, Word) else None
         return text if text in RESERVED else None
+
+    def __str__(self) -> str:
+        if isinstance(self.content, Sign):
+            return self.content.value
+        return f"'{self.content.bare or '…'}'"
+
+
+_SIGNS: Final = {"\n": Sign.NEWLINE, ";": Sign.SEMICOLON, "{": Sign.OPEN, "}": Sign.CLOSE}
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """One command as written, and the line on which it starts."""
+class Source:
+    """The text of a script, ending with a newline, and the offset at which each of its lines starts.
 
-    line: int
-    words: tuple[Word, ...]
-
-    def expand(self, variables: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the words that run: quotes gone, variables replaced, unquoted values split at blanks.
-
-        Empty when nothing is left, which GRUB neither measures nor runs. Raises ``GrubScriptError`` for a
-        variable that the script has not set (its value is known at run time only) and for file name patterns.
-        """
-        found: list[str] = []
-        length = 0
-        for word in self.words:
-            for text in _expand(word, variables, self.line):
-                found.append(text)
-                length += len(text) + 1
-                if length > MAX_COMMAND:
-                    raise GrubScriptError(self.line, f"the command grows past {MAX_COMMAND} characters")
-        return tuple(found)
-
-
-def parse(data: bytes) -> Iterator[Command]:
-    """Yield the commands of a grub.cfg in order.
-
-    Lazy on purpose: GRUB parses line by line too, and never looks at the lines after the one with ``boot``.
-    Raises ``GrubScriptError`` when it comes to a line that it cannot read.
+    ``base`` is the place of the text in the file's text: the body of a menu entry is a part of it.
     """
-    source = _Source(data)
-    while not source.at_end():
-        yield from source.line()
 
+    file: str
+    text: str
+    starts: Sequence[int]
+    numbers: Sequence[int]
+    base: int = 0
 
-class _Source:
-    """The text of the script and the place where reading stands."""
-
-    def __init__(self, data: bytes) -> None:
+    @classmethod
+    def of(cls, data: bytes, file: str = "grub.cfg") -> Source:
+        """Read a file; raises ``GrubScriptError`` for one that is too large or no plain text."""
         if len(data) > MAX_SCRIPT:
-            raise GrubScriptError(1, f"the file is larger than {MAX_SCRIPT} bytes")
+            raise GrubScriptError(At(file, 1), f"the file is larger than {MAX_SCRIPT} bytes")
         lines = data.replace(b"\r", b"").removesuffix(b"\n").split(b"\n")
-        kept = [(row, _decode(raw, row)) for row, raw in enumerate(lines, 1) if not raw.startswith(b"#")]
-        self._text = "".join(f"{line}\n" for _, line in kept)
-        self._starts: list[tuple[int, int]] = []
-        offset = 0
-        for number, line in kept:
-            self._starts.append((offset, number))
+        kept = [
+            (row, _decode(raw, At(file, row))) for row, raw in enumerate(lines, 1) if not raw.startswith(b"#")
+        ]
+        starts, offset = [], 0
+        for _, line in kept:
+            starts.append(offset)
             offset += len(line) + 1
+        return cls(file, "".join(f"{line}\n" for _, line in kept), starts, [row for row, _ in kept])
+
+    def part(self, start: int, end: int) -> Source:
+        """Return a part as a script of its own that keeps its line numbers."""
+        return Source(self.file, f"{self.text[start:end]}\n", self.starts, self.numbers, self.base + start)
+
+    def at(self, offset: int) -> At:
+        """Return the line of the file in which an offset of this text lies."""
+        row = bisect_right(self.starts, self.base + offset) - 1
+        return At(self.file, self.numbers[row] if row >= 0 else 1)
+
+
+class Lexer:
+    """Reads one token after the other."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._text = source.text
         self._cursor = 0
-        self._row = 0
 
     def at_end(self) -> bool:
+        """Whether nothing is left."""
         return self._cursor >= len(self._text)
 
-    def line(self) -> list[Command]:
-        """Read the commands up to the next end of a line that is not escaped or quoted."""
-        commands: list[Command] = []
-        end = ";"
-        while end == ";":
-            self._skip(_BLANK_OR_COMMENT)
-            line = self._line()
-            words: list[Word] = []
-            while (end := self._char()) not in {"\n", ";"}:
-                words.append(self._word(first=not words))
-                self._skip(_BLANK_OR_COMMENT)
-            self._cursor += 1
-            if words:
-                commands.append(Command(line, tuple(words)))
-            elif end == ";":
-                raise GrubScriptError(line, "no command before ';'")
-        return commands
+    def at(self) -> At:
+        """Return the line on which reading stands; at the end, the last one."""
+        return self.source.at(min(self._cursor, max(len(self._text) - 1, 0)))
 
-    def _word(self, *, first: bool) -> Word:
-        pieces: list[_Piece] = []
+    def next(self) -> Token:
+        """Read a token; raises ``GrubScriptError``, also at the end of the text."""
+        if found := _BLANK_OR_COMMENT.match(self._text, self._cursor):
+            self._cursor = found.end()
+        if self.at_end():
+            raise GrubScriptError(self.at(), "the file ends here, inside a block or a branch")
+        start, at = self._cursor, self.at()
+        sign = _SIGNS.get(self._text[start])
+        if sign is not None:
+            self._cursor += 1
+            return Token(sign, at, start, self._cursor)
+        return Token(self._word(), at, start, self._cursor)
+
+    def _word(self) -> Word:
+        pieces: list[Piece] = []
         while found := _PIECE.match(self._text, self._cursor):
             pieces.extend(self._pieces(found))
             self._cursor = found.end()
         if self.at_end():
-            self._refuse("\\")
-        if (char := self._char()) not in {" ", "\t", "\n", ";"}:
-            self._refuse(char)
-        word = Word(tuple(pieces))
-        if word.reserved and (first or word.reserved in {"[[", "]]"}):
-            message = f"'{word.reserved}': only plain command lines can be predicted, no branch or loop"
-            raise GrubScriptError(self._line(), message, code="grub-unresolved")
-        return word
+            raise self._refusal("\\")
+        if (char := self._text[self._cursor]) not in {" ", "\t", "\n", ";", "{", "}"}:
+            raise self._refusal(char)
+        return Word(tuple(pieces))
 
-    def _refuse(self, char: str) -> None:
+    def _refusal(self, char: str) -> GrubScriptError:
         message, code = _REFUSED.get(char, (f"'{char}' is not part of GRUB script; quote it", "grub-syntax"))
-        raise GrubScriptError(self._line(), message, code=code)
+        return GrubScriptError(self.at(), message, code=code)
 
-    def _pieces(self, found: re.Match[str]) -> Iterator[_Piece]:
+    def _pieces(self, found: re.Match[str]) -> Iterator[Piece]:
         kind, text = found.lastgroup, found[found.lastgroup or 0]
         if kind == "plain":
-            yield _Piece(_Kind.PLAIN, text)
+            yield Piece(Kind.PLAIN, text)
         elif kind == "escaped":
             if text != "\n":
-                yield _Piece(_Kind.ESCAPED, text)
+                yield Piece(Kind.ESCAPED, text)
         elif kind == "single":
-            yield _Piece(_Kind.QUOTED, text)
+            yield Piece(Kind.QUOTED, text)
         elif kind == "double":
             yield from self._double(text)
         else:
-            yield _Piece(_Kind.VARIABLE, text)
+            yield Piece(Kind.VARIABLE, text)
 
-    def _double(self, text: str) -> Iterator[_Piece]:
-        yield _Piece(_Kind.QUOTED, "")
+    def _double(self, text: str) -> Iterator[Piece]:
+        yield Piece(Kind.QUOTED, "")
         for found in _QUOTED.finditer(text):
             if found["bad"]:
-                message = "of variables only $name and ${name} can be predicted; \\$ is a dollar sign"
-                raise GrubScriptError(self._line(), message, code="grub-unresolved")
+                raise GrubScriptError(self.at(), "a lone $ in quotes: \\$ is a dollar sign")
             if name := found["name"] or found["braced"]:
-                yield _Piece(_Kind.QUOTED_VARIABLE, name)
+                yield Piece(Kind.QUOTED_VARIABLE, name)
             elif found["escape"] != "\n":
-                yield _Piece(_Kind.QUOTED, found["text"] or found["escape"])
-
-    def _char(self) -> str:
-        return self._text[self._cursor : self._cursor + 1]
-
-    def _skip(self, pattern: re.Pattern[str]) -> None:
-        if found := pattern.match(self._text, self._cursor):
-            self._cursor = found.end()
-
-    def _line(self) -> int:
-        """Return the number in the file of the line on which reading stands."""
-        while self._row + 1 < len(self._starts) and self._starts[self._row + 1][0] <= self._cursor:
-            self._row += 1
-        return self._starts[self._row][1] if self._starts else 1
+                yield Piece(Kind.QUOTED, found["text"] or found["escape"])
 
 
-def _decode(raw: bytes, number: int) -> str:
+def _decode(raw: bytes, at: At) -> str:
     try:
         line = raw.decode()
     except UnicodeDecodeError as error:
-        raise GrubScriptError(number, f"byte {error.start + 1} of the line is not UTF-8") from error
+        raise GrubScriptError(at, f"byte {error.start + 1} of the line is not UTF-8") from error
     if control := next((char for char in line if ord(char) < 0x20 and char != "\t"), None):  # noqa: PLR2004 - C0
-        raise GrubScriptError(number, f"control character {control!r}")
+        raise GrubScriptError(at, f"control character {control!r}")
     return line
-
-
-def _expand(word: Word, variables: Mapping[str, str], line: int) -> Iterator[str]:
-    """Join the pieces; an unquoted value with blanks makes several words, one without content makes none."""
-    found = _Joined(line)
-    for piece in word.pieces:
-        if piece.kind is _Kind.VARIABLE:
-            *before, last = _BLANKS.split(_value(piece.text, variables, line).strip(" \t\n"))
-            for part in before:
-                found.add(part, bare=True)
-                yield found.end()
-            found.add(last, bare=True)
-        elif piece.kind is _Kind.QUOTED_VARIABLE:
-            found.add(_value(piece.text, variables, line))
-        else:
-            found.add(piece.text, bare=piece.kind is _Kind.PLAIN, exists=piece.kind is _Kind.QUOTED)
-    if found.exists:
-        yield found.end()
-
-
-class _Joined:
-    """One word that grows; ``exists`` once something, or an empty quoted text, was added."""
-
-    def __init__(self, line: int) -> None:
-        self._line = line
-        self._texts: list[str] = []
-        self._length = 0
-        self._pattern = False
-        self.exists = False
-
-    def add(self, text: str, *, bare: bool = False, exists: bool = False) -> None:
-        self._texts.append(text)
-        self._length += len(text)
-        self._pattern |= bare and ("*" in text or "?" in text)
-        self.exists |= exists or bool(text)
-        if self._length > MAX_COMMAND:
-            raise GrubScriptError(self._line, f"the command grows past {MAX_COMMAND} characters")
-
-    def end(self) -> str:
-        """Return the word and begin anew; GRUB's regexp module matches files for words that start so."""
-        text = "".join(self._texts)
-        if self._pattern and text[0] in "/(*":
-            message = f"'{text}' is a file name pattern, matched at run time; quote it"
-            raise GrubScriptError(self._line, message, code="grub-unresolved")
-        self._texts, self._length, self._pattern, self.exists = [], 0, False, False
-        return text
-
-
-def _value(name: str, variables: Mapping[str, str], line: int) -> str:
-    if name not in variables:
-        message = f"${name} is not set by an earlier line: its value is known at run time only"
-        raise GrubScriptError(line, message, code="grub-unresolved")
-    return variables[name]

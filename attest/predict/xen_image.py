@@ -1,7 +1,8 @@
 """Xen's build id from its boot image: what the running hypervisor will report.
 
 Source: ELF specification, "Note Section"; GNU ld ``--build-id`` (note type 3, name "GNU"). Xen's boot image
-is an ELF file, usually compressed with gzip.
+is an ELF file, usually compressed with gzip. In xen.efi the id is the signature of a CodeView record behind
+the debug directory entry in ``.buildid`` (Microsoft PE Format, ".debug"; Xen 4.17, common/version.c).
 """
 
 from __future__ import annotations
@@ -11,11 +12,17 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from attest.predict.pe import ImageError, layout
+
 MAX_IMAGE: Final = 64 << 20
 """Bytes after decompression; Xen 4.17 has 2.5 MiB."""
 _NT_GNU_BUILD_ID: Final = 3
 _PT_NOTE: Final = 4
 _BUILD_ID_BYTES: Final = range(8, 65)
+_CODEVIEW: Final = struct.Struct("<12xIIII4s16s4x")
+"""Type, size, address, offset in the file; then the record: its signature and the id."""
+_CODEVIEW_TYPE: Final = 2
+_DIRECTORY_ENTRY: Final = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +45,20 @@ _CLASSES: Final = {
 def build_id(image: bytes) -> str | None:
     """Return the build id in hex; None for an image that has none, is no ELF file, or is broken."""
     try:
-        return _build_id(_unpacked(image))
-    except (struct.error, zlib.error):
+        return _in_pe(image) if image[:2] == b"MZ" else _in_elf(_unpacked(image))
+    except (struct.error, zlib.error, ImageError):
         return None
+
+
+def _in_pe(image: bytes) -> str | None:
+    for section in layout(image).sections:
+        if section.name == b".buildid":
+            kind, _, address, _, signature, found = _CODEVIEW.unpack_from(
+                image[: section.span.end], section.span.start
+            )
+            right = (kind, signature) == (_CODEVIEW_TYPE, b"RSDS")
+            return found.hex() if right and address == section.address + _DIRECTORY_ENTRY else None
+    return None
 
 
 def _unpacked(image: bytes) -> bytes:
@@ -51,7 +69,7 @@ def _unpacked(image: bytes) -> bytes:
     return raw if stream.eof else b""
 
 
-def _build_id(image: bytes) -> str | None:
+def _in_elf(image: bytes) -> str | None:
     layout = _CLASSES.get(image[:7])
     if layout is None:
         return None

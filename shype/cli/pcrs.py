@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from attest.errors import AttestUsageError
-from attest.predict.prediction import PredictedEvent, Prediction, predict
+from attest.predict import document
+from attest.predict.prediction import Prediction
 from attest.predict.reference import reference_values
-from attest.reference import DomainReference, ReferenceValues
+from attest.reference import MAX_REFERENCE, DomainReference, ReferenceValues
 from hypervisor import hostconfig, xlconfig
 from hypervisor.hostconfig import HostDescription
 from hypervisor.xlspec import DiskSpec
-from shype.bootfiles import MAX_FILE, BootFiles, open_profile, read_file
+from shype.bootfiles import MAX_FILE, BootFiles, open_profile
+from shype.cli.verb import Handler, Verbs, add_verb, verbs_of
+from shype.files import read_regular, write
 from shype.report import Exit, Json, Report
 
 _PREDICT = """\
 PROFILE is a file (docs/profiles.md) or the name of a profile that comes with shype:
 embedded. Predicted are PCR 0-9: the firmware's part from a recording of the same
-machine, the loader, and what GRUB 2.06 measures while it runs grub.cfg. A grub.cfg
-that depends on run time (if, menuentry, unset variables) is refused with its line.
+machine, the loader, and what GRUB 2.06 measures while it runs grub.cfg and its menu;
+or a unified xen.efi. What depends on run time is refused with its line.
 
 Exit: 0 predicted, 2 a file is missing, 3 a broken profile, grub.cfg, loader or recording.
 
@@ -39,17 +41,49 @@ looked for beside the config, or in --images. --host is needed for disks that ar
 Exit: 0 written, 2 a file is missing, 3 a broken profile, grub.cfg or domain config.
 
 Example:
-  shype pcrs reference embedded --root build/boot --domain web.cfg -o reference.json
+  shype pcrs reference embedded --root build/boot --images build/boot \\
+    --host configs/hosts/embedded.yaml --domain configs/hosts/cola-web.cfg -o reference.json
+"""
+
+_EXPLAIN = """\
+A and B are each one of: a PCR profile (a file, or the name of a packed one), a
+prediction (shype pcrs predict --json), reference values, evidence, or what
+'tpm2_pcrread sha256 > FILE' printed. Says which register differs, and which file,
+line or event it is: before a reboot from two profiles, after one from a profile
+and what the host shows. Where a side has values only, small changes of the other
+side's events are tried. Nothing is verified here: for that there is shype verify.
+
+Exit: 0 all common PCRs are equal, 1 one differs, 2 a file is missing or nothing can
+be compared, 3 a broken file.
+
+Example, for an update of the boot files in NEW:
+  shype pcrs explain embedded embedded --root-a build/boot --root-b NEW
+"""
+
+_SIGN = """\
+Makes shype.reference-set/1 of reference values: signed with a key on P-256, and good
+until it expires. A verifier that names the key (shype verify --reference-key PUB
+--reference-seen FILE) takes no altered and no older set: give each issue of the
+reference values a higher number (shype pcrs reference --issue N).
+
+Exit: 0 written, 2 a file is missing or no key, 3 broken reference values.
+
+Example:
+  openssl ecparam -name prime256v1 -genkey -noout -out reference-key.pem
+  openssl ec -in reference-key.pem -pubout -out reference-key.pub
+  shype pcrs sign-reference reference.json --key reference-key.pem --days 90 -o reference.set.json
 """
 
 _MAX_CONFIG = 1 << 20
+_MAX_KEY = 8192
+_MAX_DAYS = 3660
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of the group."""
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    _verb(verbs, "predict", "predict PCR 0-9 from boot files", _PREDICT).set_defaults(handler=_predict)
-    reference = _verb(verbs, "reference", "make reference values for a verifier", _REFERENCE)
+    verbs = verbs_of(parser)
+    _verb(verbs, "predict", "predict PCR 0-9 from boot files", _PREDICT, _predict)
+    reference = _verb(verbs, "reference", "make reference values for a verifier", _REFERENCE, _reference)
     reference.add_argument(
         "--domain", action="append", default=[], type=Path, metavar="CFG", help="xl config; may be repeated"
     )
@@ -62,7 +96,20 @@ def register(parser: argparse.ArgumentParser) -> None:
     reference.add_argument("--host", type=Path, metavar="FILE", help="host description (shype.host/1)")
     reference.add_argument("--issue", type=_issue, default=1, metavar="N", help="issue number (default 1)")
     reference.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="file to write")
-    reference.set_defaults(handler=_reference)
+
+    sign = add_verb(verbs, "sign-reference", "sign reference values, with an expiry", _SIGN, _sign)
+    sign.add_argument("reference", type=Path, metavar="FILE", help="reference values (shype.reference/1)")
+    sign.add_argument("--key", required=True, type=Path, metavar="PEM", help="private key on P-256")
+    sign.add_argument("--days", required=True, type=_days, metavar="N", help="days until it expires")
+    sign.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="file to write")
+    explain = add_verb(verbs, "explain", "say why PCR values differ", _EXPLAIN, _explain)
+    for side in ("a", "b"):
+        explain.add_argument(
+            side, metavar=side.upper(), help="profile, prediction, reference, evidence or values"
+        )
+        explain.add_argument(
+            f"--root-{side}", type=Path, metavar="DIR", help=f"boot folder of profile {side.upper()}"
+        )
 
 
 def _issue(text: str) -> int:
@@ -71,81 +118,81 @@ def _issue(text: str) -> int:
     return int(text)
 
 
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, line: str, epilog: str
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(
-        name,
-        help=line,
-        description=f"{line[0].upper()}{line[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _days(text: str) -> int:
+    days = _issue(text)
+    if not 0 < days <= _MAX_DAYS:
+        raise argparse.ArgumentTypeError(f"1 to {_MAX_DAYS} days")
+    return days
+
+
+def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> argparse.ArgumentParser:
+    verb = add_verb(verbs, name, line, epilog, handler)
     verb.add_argument("profile", metavar="PROFILE", help="PCR profile: a file, or the name of a packed one")
     verb.add_argument(
         "--root", type=Path, metavar="DIR", help="the boot disk's folder, instead of the profile's"
-    )
-    verb.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print exactly one JSON document"
     )
     return verb
 
 
 def _predicted(args: argparse.Namespace) -> tuple[BootFiles, Prediction]:
     files = open_profile(args.profile, args.root)
-    firmware = files.profile.firmware
-    loader = firmware.loader if firmware else None
-    found = predict(
-        files.config, files.disk.read, files.profile.banks, recording=files.recording, loader=loader
-    )
-    return files, found
+    return files, files.predict()
 
 
 def _predict(args: argparse.Namespace) -> Report:
     files, prediction = _predicted(args)
     banks = files.profile.banks
-    document: dict[str, Json] = {
-        "profile": files.profile.name,
-        "bank": banks[0],
-        "pcrs": {
-            bank: {str(pcr): value.hex() for pcr, value in prediction.pcrs[bank].items()} for bank in banks
-        },
-        "events": [_event(event, banks[0]) for event in prediction.events],
-        "xen_commandline": prediction.xen.arguments,
-    }
     lines = [
         f"PCR {event.pcr} {event.digest(banks[0]).hex()[:16]}… {event.component:<8} {_shown(event.what)}"
         for event in prediction.events
     ]
     for bank in banks:
         lines += [f"{bank} PCR {pcr} {value.hex()}" for pcr, value in prediction.pcrs[bank].items()]
-    return Report(Exit.OK, document, "\n".join(lines))
-
-
-def _event(event: PredictedEvent, bank: str) -> dict[str, Json]:
-    return {
-        "pcr": event.pcr,
-        "digest": event.digest(bank).hex(),
-        "digests": {name: digest.hex() for name, digest in event.digests},
-        "component": event.component.value,
-        "what": event.what,
-    }
+    return Report(Exit.OK, document.document(files.profile.name, banks, prediction), "\n".join(lines))
 
 
 def _shown(what: str) -> str:
-    return what if what.isprintable() else ascii(what)
+    first, _, rest = what.partition("\n")
+    line = f"{first} …" if rest else first
+    return line if line.isprintable() else ascii(line)
+
+
+def _sign(args: argparse.Namespace) -> Report:
+    from attest import reference_set
+    from attest.signer import MemoryKey
+
+    signer = MemoryKey.from_pem(read_regular(args.key, _MAX_KEY))
+    expires = datetime.now(UTC) + timedelta(days=args.days)
+    raw = reference_set.sign(read_regular(args.reference, MAX_REFERENCE), signer, expires)
+    found = reference_set.verify(raw, signer.spki())
+    write(args.output, raw)
+    shown: dict[str, Json] = {
+        "file": str(args.output),
+        "name": found.values.name,
+        "version": found.values.version,
+        "expires": found.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "key": hashlib.sha256(signer.spki()).hexdigest(),
+        "sha256": hashlib.sha256(raw).hexdigest(),
+    }
+    text = f"{args.output}: {found.values.name}, issue {found.values.version}, good until {shown['expires']}"
+    return Report(Exit.OK, shown, text)
+
+
+def _explain(args: argparse.Namespace) -> Report:
+    from shype import pcrexplain, registers
+
+    return pcrexplain.report(registers.load(args.a, args.root_a), registers.load(args.b, args.root_b))
 
 
 def _reference(args: argparse.Namespace) -> Report:
     files, prediction = _predicted(args)
     host = _host(args.host)
     domains = [_domain(file, args.images or file.parent, host) for file in args.domain]
-    xen = files.disk.read(prediction.xen.path.lstrip("/"))
+    xen = files.xen(prediction)
     values = reference_values(files.profile, prediction, xen, domains, version=args.issue)
     raw = _checked(values)
-    _write(args.output, raw)
-    document: dict[str, Json] = {
+    write(args.output, raw)
+    shown: dict[str, Json] = {
         "file": str(args.output),
         "sha256": hashlib.sha256(raw).hexdigest(),
         "name": values.name,
@@ -154,7 +201,7 @@ def _reference(args: argparse.Namespace) -> Report:
     }
     names = ", ".join(domain.name for domain in domains) or "none"
     text = f"{args.output}: {values.name}, issue {values.version}, {values.bank}, domains: {names}"
-    return Report(Exit.OK, document, text)
+    return Report(Exit.OK, shown, text)
 
 
 def _checked(values: ReferenceValues) -> bytes:
@@ -165,11 +212,11 @@ def _checked(values: ReferenceValues) -> bytes:
 
 
 def _host(file: Path | None) -> HostDescription | None:
-    return None if file is None else hostconfig.parse(read_file(file, _MAX_CONFIG))
+    return None if file is None else hostconfig.parse(read_regular(file, _MAX_CONFIG))
 
 
 def _domain(file: Path, images: Path, host: HostDescription | None) -> DomainReference:
-    config = xlconfig.parse(read_file(file, _MAX_CONFIG))
+    config = xlconfig.parse(read_regular(file, _MAX_CONFIG))
     return DomainReference(
         name=config.name,
         label=config.label,
@@ -181,7 +228,7 @@ def _domain(file: Path, images: Path, host: HostDescription | None) -> DomainRef
 
 
 def _digest(images: Path, name: str | None) -> str | None:
-    return None if name is None else hashlib.sha256(read_file(images / name, MAX_FILE)).hexdigest()
+    return None if name is None else hashlib.sha256(read_regular(images / name, MAX_FILE)).hexdigest()
 
 
 def _identity(config: Path, disk: DiskSpec, host: HostDescription | None) -> str:
@@ -192,18 +239,3 @@ def _identity(config: Path, disk: DiskSpec, host: HostDescription | None) -> str
         where = "the host description (--host)" if host is None else "the host description"
         raise AttestUsageError(f"{config}: disk {disk.target}: no identity for it in {where}", code="disk")
     return resource.identity
-
-
-def _write(file: Path, raw: bytes) -> None:
-    """Write whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(raw)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

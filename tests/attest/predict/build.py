@@ -33,6 +33,8 @@ class Image:
     directories: int = 16
     headers: int = 512
     magic: int = 0x20B
+    names: tuple[bytes, ...] = ()
+    """Names of the sections, from the first on; ``.s`` for the others."""
 
     def build(self) -> bytes:
         """Lay it out."""
@@ -51,9 +53,10 @@ class Image:
         )
         optional += (bytes(32) + entry + bytes(88))[: 8 * self.directories]
         coff = struct.pack("<HHIIIHH", 0x8664, len(self.sections), 0, 0, 0, len(optional), 0x22)
+        names = self.names + (b".s",) * len(self.sections)
         table = b"".join(
-            struct.pack("<8sIIII16x", b".s", len(body), 0x1000, len(body), at)
-            for body, at in zip(self.sections, starts, strict=True)
+            struct.pack("<8sIIII16x", name, len(body), 0x1000, len(body), at)
+            for name, body, at in zip(names, self.sections, starts, strict=False)
         )
         head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80)
         head = head.ljust(0x80, b"\0") + b"PE\0\0" + coff + optional + table
@@ -71,6 +74,28 @@ def xen_image(build_id: bytes = bytes(range(20)), *, packed: bool = True) -> byt
     notes = struct.pack("<IIIIIIII", 4, 116, 0, 0, len(note), len(note), 4, 4)
     raw = head + load + notes + note
     return gzip.compress(raw, mtime=0) if packed else raw
+
+
+XEN_CFG = b"""\
+[global]
+default=lab
+[lab]
+options=console=com1 flask=enforcing
+kernel=vmlinuz console=hvc0 ro
+ramdisk=initrd.img
+"""
+
+
+def unified(config: bytes = XEN_CFG, **parts: bytes) -> bytes:
+    """A unified image: a config, and by default a kernel and a ramdisk."""
+    held = {"config": config, **(parts or {"kernel": b"kernel", "ramdisk": b"ramdisk"})}
+    names = tuple(f".{name}".encode() for name in held)
+    return Image(sections=(*held.values(), code_view()), names=(*names, b".buildid"), headers=1024).build()
+
+
+def code_view(build_id: bytes = bytes(range(16))) -> bytes:
+    """A debug directory entry and the CodeView record behind it, as in xen.efi."""
+    return struct.pack("<12xIIII4s16sIx", 2, 25, 0x1000 + 28, 0, b"RSDS", build_id, 1)
 
 
 FILES: Mapping[str, bytes] = {

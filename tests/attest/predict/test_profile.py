@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attest.errors import AttestInputError
-from attest.predict.profile import FirmwareSource, HypervisorSource, ProfileError, load
+from attest.predict.grub import Loader
+from attest.predict.profile import (
+    FirmwareSource,
+    GrubSource,
+    HypervisorSource,
+    ProfileError,
+    UnifiedSource,
+    load,
+)
 
 FULL = b"""\
 schema: shype.pcr-profile/1
@@ -21,11 +29,17 @@ name: rack7
 banks: [sha384, sha256]
 root: boot
 firmware: {recording: log.bin, loader: EFI/BOOT/BOOTX64.EFI}
-grub: {config: grub.cfg}
+grub: {config: grub.cfg, disk: "hd0,gpt1", memdisk: [boot/grub/grub.cfg]}
 hypervisor:
   version: "4.17"
   xsm_module: flask
   xsm_mode: enforcing
+"""
+UNIFIED = b"""\
+schema: shype.pcr-profile/1
+name: one
+firmware: {recording: log.bin}
+unified: {image: EFI/BOOT/BOOTX64.EFI, section: lab}
 """
 SMALL = b"schema: shype.pcr-profile/1\nname: small\ngrub: {config: grub.cfg}\n"
 
@@ -37,12 +51,8 @@ def schema(repository: Path) -> Any:
 
 def test_every_field_is_read() -> None:
     profile = load(FULL)
-    assert (profile.name, profile.banks, profile.root, profile.config) == (
-        "rack7",
-        ("sha384", "sha256"),
-        "boot",
-        "grub.cfg",
-    )
+    assert (profile.name, profile.banks, profile.root) == ("rack7", ("sha384", "sha256"), "boot")
+    assert profile.boot == GrubSource("grub.cfg", Loader("hd0,gpt1", frozenset({"boot/grub/grub.cfg"})))
     assert profile.firmware == FirmwareSource("log.bin", "EFI/BOOT/BOOTX64.EFI")
     assert profile.hypervisor == HypervisorSource("4.17", "flask", "enforcing")
 
@@ -51,9 +61,17 @@ def test_what_may_be_left_out() -> None:
     profile = load(SMALL)
     assert (profile.banks, profile.root, profile.firmware) == (("sha256",), ".", None)
     assert profile.hypervisor == HypervisorSource(None, "none", "none")
+    assert profile.boot == GrubSource("grub.cfg", Loader())
 
 
-@pytest.mark.parametrize("data", [FULL, SMALL])
+def test_a_unified_image_takes_grub_s_place() -> None:
+    profile = load(UNIFIED)
+    assert profile.boot == UnifiedSource("EFI/BOOT/BOOTX64.EFI", "lab")
+    assert profile.firmware == FirmwareSource("log.bin", None)
+    assert load(UNIFIED.replace(b", section: lab", b"")).boot == UnifiedSource("EFI/BOOT/BOOTX64.EFI", None)
+
+
+@pytest.mark.parametrize("data", [FULL, SMALL, UNIFIED])
 def test_the_schema_takes_what_the_program_takes(schema: Any, data: bytes) -> None:
     jsonschema.validate(yaml.safe_load(data), schema)
 
@@ -82,6 +100,13 @@ def test_the_packed_profile_fits_schema_and_program(schema: Any, repository: Pat
         (SMALL + b"banks: [sha256, sha256]\n", (4, 17), "bank"),
         (SMALL + b"firmware: {recording: x}\n", (4, 11), "missing-key"),
         (SMALL + b"hypervisor: {version: 4.17}\n", (4, 23), "not-a-string"),
+        (SMALL.replace(b"grub.cfg", b"grub.cfg, disk: (hd0)"), (3, 32), "bad-value"),
+        (SMALL.replace(b"grub.cfg", b"grub.cfg, memdisk: x"), (3, 35), "wrong-type"),
+        (SMALL.replace(b"grub.cfg", b"grub.cfg, memdisk: [/x]"), (3, 36), "bad-value"),
+        (UNIFIED + b"grub: {config: grub.cfg}\n", (5, 7), "unknown-key"),
+        (UNIFIED.replace(b"log.bin", b"log.bin, loader: x"), (3, 40), "unknown-key"),
+        (UNIFIED.replace(b"firmware: {recording: log.bin}\n", b""), (1, 1), "missing-key"),
+        (UNIFIED.replace(b"section", b"sections"), (4, 40), "unknown-key"),
         (SMALL + b"root: &a x\n", (4, 7), "anchor"),
         (SMALL + b"root: !!str x\n", (4, 7), "tag"),
         (SMALL + b"root: 'x\n", (5, 1), "syntax"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from attest.boot import xen
 from attest.predict import xen_image
+from tests.attest.predict.build import Image, code_view, unified
 from tests.attest.predict.build import xen_image as build
 
 ID = bytes(range(20))
@@ -18,6 +19,23 @@ ID = bytes(range(20))
 @pytest.mark.parametrize("packed", [True, False])
 def test_the_build_id_is_found(packed: bool) -> None:  # noqa: FBT001 - a parametrised case
     assert xen_image.build_id(build(ID, packed=packed)) == ID.hex() == xen.build_id(build(ID, packed=packed))
+
+
+def test_the_build_id_of_an_efi_image_is_in_its_code_view_record() -> None:
+    assert xen_image.build_id(unified()) == bytes(range(16)).hex()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        code_view()[:40],
+        code_view().replace(b"RSDS", b"NB10"),
+        code_view().replace(b"\x1c\x10", b"\x1d\x10"),
+    ],
+)
+def test_an_efi_image_with_another_record_has_no_build_id(record: bytes) -> None:
+    assert xen_image.build_id(Image(sections=(record,), names=(b".buildid",)).build()) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""The unified ``xen.efi``: one PE image with Xen's config, dom0 kernel, ramdisk and FLASK policy inside.
+
+Source: Xen 4.17, common/efi/boot.c (config file, sections), common/efi/pe.c and arch/x86/efi/efi-boot.h.
+The firmware measures the image as a whole into PCR 4. A part that the config names and the image lacks is
+read from the disk and measured nowhere, so such an image is refused (facts/xen-lab.md, 11).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from attest.errors import AttestInputError
+from attest.predict.pe import Layout, layout
+
+MAX_CONFIG: Final = 64 << 10
+PARTS: Final = ("kernel", "ramdisk", "xsm", "ucode")
+"""Keys of the config, and names of sections with a dot before them."""
+_GLOBAL: Final = "global"
+_PRINTABLE: Final = re.compile(rb"[\x20-\x7e\t\r\n]*")
+_LINE_ENDS: Final = re.compile(r"[\t\r\n]")
+
+
+class UnifiedImageError(AttestInputError):
+    """An image whose boot cannot be told from its bytes; codes ``unified-config`` and ``unified-part``."""
+
+    code = "unified-config"
+
+
+@dataclass(frozen=True, slots=True)
+class UnifiedImage:
+    """What an image starts: Xen's command line, dom0's, and the content of each part that is inside."""
+
+    xen_arguments: str
+    dom0_arguments: str
+    parts: tuple[tuple[str, bytes], ...]
+
+
+def read(image: bytes, section: str | None = None) -> UnifiedImage:
+    """Read a unified image; ``section`` is the part of its config that boots, by default the config's own.
+
+    Raises ``ImageError`` for a broken PE image, ``UnifiedImageError`` for one that does not hold all that it
+    boots: no ``.config`` or ``.kernel``, a part that the config names and no section holds, or a ``chain`` to
+    another config.
+    """
+    parts = layout(image)
+    config = _content(image, parts, "config")
+    if config is None:
+        raise UnifiedImageError("unified image: no .config section: Xen reads its config from the disk")
+    lines = _lines(config)
+    if section is None:
+        section = _value(lines, _GLOBAL, "default")
+    named = {key: _value(lines, section, key) for key in PARTS}
+    named["ucode"] = named["ucode"] or _value(lines, _GLOBAL, "ucode")
+    if named["kernel"] is None and _value(lines, _GLOBAL, "chain") is not None:
+        raise UnifiedImageError(
+            "unified image: the config chains to another one on the disk", code="unified-part"
+        )
+    return UnifiedImage(
+        _value(lines, section, "options") or "",
+        (named["kernel"] or "").partition(" ")[2],
+        _parts(image, parts, named),
+    )
+
+
+def _parts(image: bytes, parts: Layout, named: dict[str, str | None]) -> tuple[tuple[str, bytes], ...]:
+    found = {key: _content(image, parts, key) for key in PARTS}
+    for key, value in named.items():
+        if value is not None and found[key] is None:
+            message = f"the config names '{key}', and no .{key} section holds it: Xen reads it from the disk"
+            raise UnifiedImageError(f"unified image: {message}", code="unified-part")
+    if found["kernel"] is None:
+        raise UnifiedImageError("unified image: no .kernel section: add one", code="unified-part")
+    return tuple((f".{key}", content) for key, content in found.items() if content is not None)
+
+
+def _content(image: bytes, parts: Layout, name: str) -> bytes | None:
+    """Return the section's bytes as Xen finds them in memory; None where there is no such section."""
+    found = [each for each in parts.sections if each.name == f".{name}".encode()]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise UnifiedImageError(f"unified image: two .{name} sections", code="unified-part")
+    start, end = found[0].span.start, found[0].span.end
+    if found[0].memory > end - start:
+        message = f"unified image: byte {start}: .{name} has fewer bytes in the file than in memory"
+        raise UnifiedImageError(message, code="unified-part")
+    return image[start : start + found[0].memory]
+
+
+def _lines(config: bytes) -> tuple[str, ...]:
+    """Split as Xen does: a tab ends a line too, ``#`` begins a comment anywhere, ``;`` at the start."""
+    if len(config) > MAX_CONFIG or not _PRINTABLE.fullmatch(config):
+        raise UnifiedImageError(f"unified image: .config is no plain text of at most {MAX_CONFIG} bytes")
+    if config and config[-1:] not in {b"\n", b"\r", b"\t"}:
+        raise UnifiedImageError("unified image: .config: the last line has no end: add a newline")
+    found = (line.lstrip(" ") for line in _LINE_ENDS.split(config.decode("ascii")))
+    return tuple(line.partition("#")[0] for line in found if not line.startswith(";"))
+
+
+def _value(lines: tuple[str, ...], section: str | None, key: str) -> str | None:
+    """Return a key's first value in the first section of that name; anywhere where no section is named."""
+    inside = not section
+    for line in lines:
+        if section and line.startswith("["):
+            if inside:
+                return None
+            inside = line[1:].startswith(f"{section}]")
+        elif inside and line.startswith(f"{key}="):
+            return line.removeprefix(f"{key}=").lstrip(" ")
+    return None

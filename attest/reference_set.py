@@ -1,0 +1,217 @@
+"""Signed reference sets ``shype.reference-set/1``: reference values that cannot be altered or rolled back.
+
+::
+
+    {"schema": "shype.reference-set/1", "name", "version", "expires": "2027-01-31T00:00:00Z",
+     "key": SHA-256 of the signer's SubjectPublicKeyInfo (hex),
+     "payload": base64 of the exact bytes of shype.reference/1,
+     "signature": base64 of r ‖ s (64 bytes)}
+
+The signature is ES256 (RFC 7518, 3.4: ECDSA on P-256 with SHA-256) over the canonical JSON of all other
+fields. ``name`` and ``version`` are those of the payload. Who verifies keeps the highest version that was
+seen of each name: an older set, or another one of the same version, is refused (RFC 9334, 10: freshness; The
+Update Framework, 5.3: rollback). An expired set is authentic and says nothing any more.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from attest import canonical_json
+from attest.canonical_json import Json
+from attest.errors import AttestInputError, AttestUsageError
+from attest.reference import MAX_REFERENCE, ReferenceValues
+from attest.signer import Signer
+
+SCHEMA: Final = "shype.reference-set/1"
+SEEN_SCHEMA: Final = "shype.reference-seen/1"
+MAX_SET: Final = 4 * MAX_REFERENCE // 3 + (1 << 20)
+MAX_SEEN: Final = 1 << 20
+MAX_NAMES: Final = 4096
+END_OF_VERSIONS: Final = 1 << 53
+_COORDINATE: Final = 32
+_FIELDS: Final = frozenset({"schema", "name", "version", "expires", "key", "payload", "signature"})
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class ReferenceSetError(AttestInputError):
+    """A set that must not be used.
+
+    Codes: ``reference-set`` (not well-formed), ``reference-signature`` (another key, or altered),
+    ``reference-rollback`` (older than one that was seen), ``reference-seen`` (the kept state is broken).
+    """
+
+    code = "reference-set"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSet:
+    """A set whose signature holds; ``digest`` is the SHA-256 (hex) of its payload."""
+
+    values: ReferenceValues
+    digest: str
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The highest version that was seen of each set, by name, and the digest of its payload."""
+
+    sets: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    def admit(self, found: ReferenceSet) -> Seen:
+        """Return what is seen now; raises ``ReferenceSetError`` for a set that is rolled back."""
+        name, version = found.values.name, found.values.version
+        known, digest = self.sets.get(name, (0, found.digest))
+        if version < known:
+            message = (
+                f"reference set {name!a}: version {version} is older than {known}, which was seen already"
+            )
+            raise ReferenceSetError(message, code="reference-rollback")
+        if version == known and digest != found.digest:
+            message = f"reference set {name!a}: another set of version {version} was seen already"
+            raise ReferenceSetError(message, code="reference-rollback")
+        return Seen({**self.sets, name: (version, found.digest)})
+
+    def encode(self) -> bytes:
+        """Return the JSON document."""
+        sets: dict[str, Json] = {
+            name: {"version": version, "sha256": digest} for name, (version, digest) in self.sets.items()
+        }
+        return canonical_json.encode({"schema": SEEN_SCHEMA, "sets": sets})
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Seen:
+        """Read a document; raises ``AttestInputError``: a state that is not understood admits nothing."""
+        top = canonical_json.decode(raw, "seen reference sets", MAX_SEEN)
+        if not isinstance(top, dict) or top.keys() != {"schema", "sets"} or top["schema"] != SEEN_SCHEMA:
+            raise _broken(f"must be an object with schema {SEEN_SCHEMA} and sets")
+        sets = top["sets"]
+        if not isinstance(sets, dict) or len(sets) > MAX_NAMES:
+            raise _broken(f"sets must be an object with at most {MAX_NAMES} names")
+        return cls({name: _seen(name, value) for name, value in sets.items()})
+
+
+def sign(reference: bytes, signer: Signer, expires: datetime) -> bytes:
+    """Return the set for the bytes of a reference file; raises ``AttestInputError`` where they are broken."""
+    values = ReferenceValues.decode(reference)
+    fields: dict[str, Json] = {
+        "schema": SCHEMA,
+        "name": values.name,
+        "version": values.version,
+        "expires": expires.astimezone(UTC).strftime(_STAMP),
+        "key": hashlib.sha256(signer.spki()).hexdigest(),
+        "payload": base64.b64encode(reference).decode(),
+    }
+    r, s = decode_dss_signature(signer.sign(hashlib.sha256(canonical_json.encode(fields)).digest()))
+    signature = r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big")
+    return canonical_json.encode({**fields, "signature": base64.b64encode(signature).decode()})
+
+
+def verify(raw: bytes, spki: bytes) -> ReferenceSet:
+    """Return the set if ``spki`` (DER SubjectPublicKeyInfo on P-256) signed it.
+
+    Not judged here: whether it is rolled back (``Seen.admit``) and whether it has expired. Raises
+    ``ReferenceSetError``, ``ReferenceValuesError`` for a payload that is broken, ``AttestUsageError`` for a
+    key of another kind.
+    """
+    fields = _fields(raw)
+    if fields["key"] != hashlib.sha256(spki).hexdigest():
+        raise ReferenceSetError("reference set: signed by another key", code="reference-signature")
+    signature = _unbase64(fields["signature"], "signature")
+    if len(signature) != 2 * _COORDINATE:
+        raise ReferenceSetError(f"reference set: signature has {2 * _COORDINATE} bytes, r and s")
+    _check_signature(fields, signature, spki)
+    payload = _unbase64(fields["payload"], "payload")
+    values = ReferenceValues.decode(payload)
+    if (values.name, values.version) != (fields["name"], fields["version"]):
+        raise ReferenceSetError("reference set: name and version are not those of its payload")
+    return ReferenceSet(values, hashlib.sha256(payload).hexdigest(), _time(fields["expires"]))
+
+
+def _check_signature(fields: Mapping[str, Json], signature: bytes, spki: bytes) -> None:
+    signed = canonical_json.encode({name: value for name, value in fields.items() if name != "signature"})
+    r, s = (int.from_bytes(half, "big") for half in (signature[:_COORDINATE], signature[_COORDINATE:]))
+    try:
+        _key(spki).verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        message = "reference set: the signature does not hold: the set was altered"
+        raise ReferenceSetError(message, code="reference-signature") from None
+
+
+def _key(spki: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        key = load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm):
+        raise AttestUsageError("reference key: not a SubjectPublicKeyInfo in DER", code="key") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+        raise AttestUsageError("reference key: not a key on P-256", code="key")
+    return key
+
+
+def _fields(raw: bytes) -> dict[str, Json]:
+    top = canonical_json.decode(raw, "reference set", MAX_SET)
+    if not isinstance(top, dict) or top.get("schema") != SCHEMA:
+        raise ReferenceSetError(f"reference set: must be an object with schema {SCHEMA}")
+    if top.keys() != _FIELDS:
+        odd = min(top.keys() ^ _FIELDS)
+        raise ReferenceSetError(f"reference set: field {odd[:40]!a} is missing or not known")
+    texts = ("name", "expires", "key", "payload", "signature")
+    if not all(isinstance(top[name], str) for name in texts):
+        raise ReferenceSetError(f"reference set: {', '.join(texts)} must be texts")
+    if isinstance(top["version"], bool) or not isinstance(top["version"], int):
+        raise ReferenceSetError("reference set: version must be a number")
+    try:
+        canonical_json.encode(top)
+    except ValueError:
+        raise ReferenceSetError("reference set: a text that UTF-8 cannot carry") from None
+    return top
+
+
+def _unbase64(value: Json, name: str) -> bytes:
+    try:
+        raw = base64.b64decode(str(value), validate=True)
+    except (binascii.Error, ValueError):
+        raise ReferenceSetError(f"reference set: {name} is not base64") from None
+    if base64.b64encode(raw).decode() != value:
+        raise ReferenceSetError(f"reference set: {name} is not base64 as RFC 4648 writes it")
+    return raw
+
+
+def _time(value: Json) -> datetime:
+    try:
+        if _TIME.fullmatch(str(value)):
+            return datetime.strptime(str(value), _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    raise ReferenceSetError("reference set: expires must be a time like 2027-01-31T00:00:00Z")
+
+
+def _seen(name: str, value: object) -> tuple[int, str]:
+    if not isinstance(value, dict) or value.keys() != {"version", "sha256"}:
+        raise _broken(f"{name[:40]!a} must have version and sha256")
+    version, digest = value["version"], value["sha256"]
+    right = isinstance(version, int) and not isinstance(version, bool) and 0 <= version < END_OF_VERSIONS
+    if not right or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise _broken(f"{name[:40]!a} must have a version and the SHA-256 of a set")
+    return version, digest
+
+
+def _broken(what: str) -> ReferenceSetError:
+    message = f"seen reference sets: {what}; restore the file from a backup"
+    return ReferenceSetError(message, code="reference-seen")
