@@ -23,6 +23,7 @@ from enum import Enum
 from typing import Final
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -129,8 +130,11 @@ def verify_ear(
 
 
 def public_jwk(spki: bytes) -> dict[str, str]:
-    """Return the JWK (RFC 7517, RFC 7518 6.2.1) of a P-256 key in DER; AttestUsageError for another key."""
-    key = load_der_public_key(spki)
+    """Return the JWK (RFC 7517, RFC 7518 6.2.1) of a P-256 key in DER; AttestUsageError for anything else."""
+    try:
+        key = load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm):
+        raise AttestUsageError("not a public key in DER (SubjectPublicKeyInfo)", code="key") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise AttestUsageError("results are signed with ECDSA on P-256; give such a key", code="key")
     point = key.public_numbers()

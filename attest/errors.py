@@ -7,10 +7,24 @@
     │   └── leaf classes stand in the module that raises them
     └── AttestUsageError      the caller is wrong: bad argument, missing setup (CLI exit 2)
 
-Every message is one line: what, where (byte offset, field), what to do.
+Every message is one line: what, where (byte offset, field), what to do. It may quote what came from outside,
+so it is made printable here.
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+MAX_MESSAGE: Final = 1000
+"""Characters of a message; a person reads no more, and a log keeps what an attacker sends."""
+
+
+def one_line(message: str) -> str:
+    """Return a message that a terminal shows as it is: control characters and the like are escaped."""
+    shown = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
 
 
 class AttestInputError(Exception):
@@ -22,7 +36,7 @@ class AttestInputError(Exception):
     code: str = "input"
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         if code is not None:
             self.code = code
 
@@ -33,6 +47,6 @@ class AttestUsageError(Exception):
     code: str = "usage"
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         if code is not None:
             self.code = code

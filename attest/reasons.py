@@ -50,6 +50,8 @@ _ROWS: Final = (
          "The attestation key may sign things that no TPM made."),
     Code("enrolment-expired", "platform", _OPEN, _ID,
          "The enrolment of this host is older than the profile allows."),
+    Code("reference-expired", "platform", _OPEN, _EXEC,
+         "The signed reference values have expired."),
     Code("ek-untrusted", "platform", _NONE, _HARD,
          "The TPM's endorsement certificate does not lead to an anchor."),
     Code("software-tpm", "platform", _BAD, _HARD,

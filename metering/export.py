@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from metering.checkpoint import Checkpoint, Note, verify
-from metering.errors import MeteringUsageError
+from metering.errors import MeteringUsageError, StoreError
 from metering.key import MAX_BUNDLE, MeterKeyBundle
 from metering.log import CHECKPOINT, read_leaves, read_published
 from metering.record import SALT_BYTES, MeterRecord, decode
@@ -70,14 +70,18 @@ def export(folder: Path, out: Path, tenant: str | None = None, key: Path | None 
 
 
 def show(folder: Path) -> Shown:
-    """Return the state of a log folder; raises OSError, MeteringInputError."""
+    """Return the state of a log folder; raises OSError, MeteringInputError (``ROLLBACK`` if it was cut)."""
     records = [decode(leaf[SALT_BYTES:]) for leaf in read_leaves(folder)]
     domains = [record for record in records if not isinstance(record, MeterRecord)]
     note = folder / CHECKPOINT
     last = records[-1] if records else None
+    head = Checkpoint.of_text(Note.decode(note.read_bytes()).text) if note.exists() else None
+    if head is not None and head.size > len(records):
+        lost = f"{folder}: {len(records)} records, but the checkpoint signs {head.size}: it was cut"
+        raise StoreError(lost, code="ROLLBACK")
     return Shown(
         leaves=len(records),
-        head=Checkpoint.of_text(Note.decode(note.read_bytes()).text) if note.exists() else None,
+        head=head,
         epoch=last.epoch if last else None,
         tick=last.tick if last else None,
         wall_ms=last.wall_ms if last else None,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from attest.predict.profile import Profile, load
+from attest.predict.prediction import Prediction, predict, predict_unified
+from attest.predict.profile import Profile, UnifiedSource, load
+from shype import packaged
+from shype.files import read_regular
 
 MAX_FILE: Final = 1 << 30
 """Bytes of a boot file; a kernel has 10 MB, a rich initial ramdisk some 100 MB."""
 MAX_PROFILE: Final = 1 << 20
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,59 +29,54 @@ class BootDisk:
         found = Path(os.path.realpath(self.root / path, strict=True))
         if not found.is_relative_to(os.path.realpath(self.root)):
             raise PermissionError(errno.EACCES, "leads out of the boot folder", str(self.root / path))
-        return read_file(found, MAX_FILE)
+        return read_regular(found, MAX_FILE)
 
 
 @dataclass(frozen=True, slots=True)
 class BootFiles:
-    """A profile with what it names: the firmware's recording (None without one), grub.cfg and the disk."""
+    """A profile with what it names: the firmware's recording (None without one) and the disk.
+
+    ``start`` is what the profile begins with: the loader's grub.cfg, or the unified image.
+    """
 
     profile: Profile
     recording: bytes | None = field(repr=False)
-    config: bytes = field(repr=False)
+    start: bytes = field(repr=False)
     disk: BootDisk
+
+    def predict(self) -> Prediction:
+        """Predict the boot; raises ``AttestInputError``, and ``OSError`` for a file that is missing."""
+        profile, boot = self.profile, self.profile.boot
+        if isinstance(boot, UnifiedSource):
+            recording = self.recording or b""  # a profile with an image names a recording
+            return predict_unified(self.start, boot.image, profile.banks, recording, section=boot.section)
+        loader = profile.firmware.loader if profile.firmware else None
+        return predict(
+            self.start,
+            self.disk.read,
+            profile.banks,
+            recording=self.recording,
+            loader=loader,
+            inside=boot.loader,
+        )
+
+    def xen(self, prediction: Prediction) -> bytes:
+        """Return the file that becomes Xen."""
+        if isinstance(self.profile.boot, UnifiedSource):
+            return self.start
+        return self.disk.read(prediction.xen.path.lstrip("/"))
 
 
 def open_profile(name: str, root: Path | None) -> BootFiles:
     """Read a profile by its path, or by the name of one that comes with the program.
 
-    ``root`` replaces the boot folder that the profile names. Raises ``OSError`` for a file that is missing,
-    ``ProfileError`` for a profile that is broken.
+    ``root`` replaces the boot folder that the profile names. Raises ``OSError`` or ``ShypeUsageError`` for a
+    file that is missing, ``ProfileError`` for a profile that is broken.
     """
-    file = _profile_file(name)
-    profile = load(read_file(file, MAX_PROFILE))
+    file = packaged.find(name, "profiles")
+    profile = load(read_regular(file, MAX_PROFILE))
     disk = BootDisk(root if root is not None else file.parent / profile.root)
-    firmware = profile.firmware
-    recording = None if firmware is None else read_file(file.parent / firmware.recording, MAX_FILE)
-    return BootFiles(profile, recording, disk.read(profile.config), disk)
-
-
-def configs() -> Path:
-    """Return the folder of the configs that come with the program, installed or in the source tree."""
-    package = Path(__file__).resolve().parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
-
-
-def read_file(path: Path, limit: int) -> bytes:
-    """Read a regular file whole; raises ``OSError`` for anything else and above ``limit`` bytes."""
-    with open(path, "rb", opener=_open_at_once) as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        content = file.read(limit + 1) if about.st_size <= limit else b""
-    if max(about.st_size, len(content)) > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
-    return content
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for the other end of a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _profile_file(name: str) -> Path:
-    packaged = configs() / "profiles" / f"{name}.yaml"
-    if not Path(name).exists() and _NAME.fullmatch(name) and packaged.is_file():
-        return packaged
-    return Path(name)
+    firmware, boot = profile.firmware, profile.boot
+    recording = None if firmware is None else read_regular(file.parent / firmware.recording, MAX_FILE)
+    start = disk.read(boot.image if isinstance(boot, UnifiedSource) else boot.config)
+    return BootFiles(profile, recording, start, disk)

@@ -47,7 +47,7 @@ def check(
     except EarError as error:
         reasons = [{"code": error.code, "detail": str(error)}]
         document = {"verdict": "none", "reasons": reasons, "claims": None}
-        return Report(Exit.BROKEN, document, f"✗ refused: {error} [{error.code}]")
+        return Report(Exit.BROKEN, document, f"✗ refused: {error} [{error.code}]", f"{error.code}: {error}")
     return Report(EXITS[ear.status], _document(ear), _text(ear))
 
 

@@ -13,20 +13,30 @@ from __future__ import annotations
 
 
 class ShypeInputError(Exception):
-    """The other side is wrong."""
+    """The other side is wrong; ``code`` is a stable word."""
+
+    code = "input"
 
 
 class HostReplyError(ShypeInputError):
     """The host process answered with something that is no reply."""
 
+    code = "host-reply"
+
 
 class ShypeUsageError(Exception):
-    """The caller is wrong."""
+    """The caller is wrong; ``code`` is a stable word."""
+
+    code = "usage"
 
 
 class HostUnreachableError(ShypeUsageError):
     """No host process answers in that folder."""
 
+    code = "host-unreachable"
+
 
 class HostBusyError(ShypeUsageError):
     """A host process already runs in that folder."""
+
+    code = "host-busy"

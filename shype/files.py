@@ -1,35 +1,96 @@
-"""Writing files so that nothing is lost: write, fsync, rename."""
+"""Files, read with a bound and written so that nothing is lost: write, fsync, rename."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-PUBLIC = 0o644
-SECRET = 0o600
+PUBLIC: Final = 0o644
+SECRET: Final = 0o600
+_NAME_KEPT: Final = 64
+"""Characters of the file's name in that of the temporary one: names end at 255 bytes."""
+
+
+def read(path: Path, most: int) -> bytes:
+    """Return the file; of a larger one ``most`` + 1 bytes, which its parser refuses."""
+    with path.open("rb") as file:
+        return file.read(most + 1)
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Read a regular file whole; raises ``OSError`` for anything else and above ``limit`` bytes."""
+    with open(path, "rb", opener=_open_at_once) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(limit + 1) if about.st_size <= limit else b""
+    if max(about.st_size, len(content)) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+    return content
+
+
+@contextmanager
+def replacing(path: Path, mode: int = PUBLIC) -> Iterator[Callable[[bytes], None]]:
+    """Give a function that puts bytes in place of ``path`` in one step.
+
+    A crash leaves the old file or the new one. A folder that cannot be written fails before the caller
+    begins, so that nothing is answered or used up in vain; then OSError names ``path``. A symbolic link
+    stays, and the file that it leads to is replaced; a device, pipe or folder is refused.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    handle, name = _temporary(path, target)
+    temporary = Path(name)
+
+    def commit(content: bytes) -> None:
+        with os.fdopen(handle, "wb", closefd=False) as file:
+            file.write(content)
+        os.fchmod(handle, mode)
+        os.fsync(handle)
+        temporary.replace(target)
+        sync(target.parent)
+
+    try:
+        yield commit
+    finally:
+        os.close(handle)
+        temporary.unlink(missing_ok=True)
 
 
 def write(path: Path, content: bytes, mode: int = PUBLIC) -> None:
     """Put ``content`` in place of ``path`` in one step; a crash leaves the old file or the new one."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        Path(temporary).rename(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with replacing(path, mode) as commit:
+        commit(content)
 
 
 def write_secret(path: Path, content: bytes) -> None:
     """Like ``write``; only the owner may read it, from the first byte on."""
     write(path, content, SECRET)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder last: a file that was put there, or taken away."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _temporary(path: Path, target: Path) -> tuple[int, str]:
+    try:
+        return tempfile.mkstemp(prefix=f".{target.name[:_NAME_KEPT]}.", dir=target.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

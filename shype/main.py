@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Final, NoReturn
 
-from shype.exits import exit_for
+from attest.errors import one_line
+from shype.failure import Failure, WrongUsageError
 from shype.report import Exit, Report
 
 GROUPS: Final[dict[str, str]] = {
     "demo": "watch the whole idea work, and the attacks that must fail",
+    "doctor": "see what this machine lacks to be attested",
     "policy": "decide by an ACM policy, load one",
     "host": "make, boot and look after a host",
     "domain": "launch and run domains",
@@ -30,18 +34,17 @@ GROUPS: Final[dict[str, str]] = {
 }
 """Group name -> one line of help; the module is ``shype.cli.<group>``, imported only when it is named."""
 
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells give it: 128 and the number of SIGINT."""
+
 Handler = Callable[[argparse.Namespace], Report]
-
-
-class _WrongUsageError(Exception):
-    pass
 
 
 class _Parser(argparse.ArgumentParser):
     """One clear line instead of the usage text; exit 2."""
 
     def error(self, message: str) -> NoReturn:
-        raise _WrongUsageError(f"{self.prog}: {message} (see {self.prog} --help)")
+        raise WrongUsageError(f"{message} (see {self.prog} --help)")
 
 
 def parser_for(group: str) -> argparse.ArgumentParser:
@@ -62,42 +65,48 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in {"-h", "--help"}:
         print(_overview())
         return Exit.OK if argv else Exit.USAGE
-    group, *rest = argv
-    if group not in GROUPS:
-        return _fail(f"shype: no group {group!r}; one of: {', '.join(GROUPS)}", Exit.USAGE)
     try:
-        return _run(group, rest)
+        return _answer(argv[0], argv[1:])
     except BrokenPipeError:
         # Who reads our output has gone: nobody is left to tell, and the flush at exit must not try.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.USAGE
+
+
+def _answer(group: str, rest: Sequence[str]) -> Exit:
+    try:
+        return _run(group, rest)
+    except BrokenPipeError:
+        raise
     except Exception as error:
-        failure = _failure(group, error)
+        failure = Failure.of(error)
         if failure is None:
             raise
-        return _fail(*failure)
+        return _fail(group, failure, as_json=_wants_json(rest))
 
 
 def _run(group: str, rest: Sequence[str]) -> Exit:
+    if group not in GROUPS:
+        raise WrongUsageError(f"no group {group!a}; one of: {', '.join(GROUPS)}")
     arguments = parser_for(group).parse_args(rest)
     report: Report = arguments.handler(arguments)
+    if report.line:
+        print(f"shype {group}: {one_line(report.line)}", file=sys.stderr)
     print(json.dumps(report.document, indent=2) if arguments.json else report.text, flush=True)
     return report.exit
 
 
-def _failure(group: str, error: Exception) -> tuple[str, Exit] | None:
-    if isinstance(error, _WrongUsageError):
-        return str(error), Exit.USAGE
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"shype {group}: {where}{error.strerror or error}", Exit.USAGE
-    code = exit_for(error)
-    return None if code is None else (f"shype {group}: {error}", code)
+def _fail(group: str, failure: Failure, *, as_json: bool) -> Exit:
+    where = f"shype {group}" if group in GROUPS else "shype"
+    print(f"{where}: {failure.detail}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(failure.document(group), indent=2), flush=True)
+    return failure.exit
 
 
-def _fail(line: str, code: Exit) -> Exit:
-    print(" ".join(line.split()), file=sys.stderr)
-    return code
+def _wants_json(words: Sequence[str]) -> bool:
+    """Look for --json where the arguments could not be parsed, or were and led to an error."""
+    return "--json" in takewhile(lambda word: word != "--", words)
 
 
 def _overview() -> str:
@@ -108,7 +117,13 @@ def _overview() -> str:
 
 def run() -> None:
     """Entry point of the installed command."""
-    sys.exit(main(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,10 @@ class Report:
     """The outcome of one command.
 
     ``document`` is printed as the only JSON document under ``--json``; ``text`` is what a person reads.
+    ``line``, if not empty, goes to standard error: why something was refused or is not well-formed.
     """
 
     exit: Exit
     document: Json
     text: str
+    line: str = ""

@@ -6,7 +6,6 @@ Nothing but the named files is read, and nothing is asked over a network.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,13 +21,12 @@ from attest.enrolment import MAX_FILE as MAX_ENROLMENT
 from attest.enrolment import Enrolment
 from attest.evidence import MAX_BYTES, Evidence, EvidenceError
 from attest.reasons import sentence
-from attest.reference import MAX_REFERENCE, ReferenceValues
 from attest.result import Node, Result, Verdict
 from attest.result import document as tree
 from attest.signer import MemoryKey, Signer
 from attest.verifier.claims import Expectation
 from attest.verifier.verify import NOT_EVALUATED, verify
-from shype import packaged
+from shype import packaged, references
 from shype.anchors import read_anchors
 from shype.errors import ShypeUsageError
 from shype.files import read, write
@@ -52,6 +50,8 @@ class Request:
 
     evidence: Path
     reference: Path
+    reference_key: Path | None
+    reference_seen: Path | None
     policy: Path
     nonce: str
     anchors: Path
@@ -80,18 +80,19 @@ def report(request: Request, now: datetime) -> Report:
     signer = _signer(request)
     result = verify(shown or raw, expected)
     token = None if signer is None else _issue(request, result, expected, signer)
-    return Report(_exit(result, expected), document(result, token), text(result))
+    return Report(_exit(result, expected), document(result, token), text(result), _line(result))
 
 
 def _expectation(request: Request, host: str | None, now: datetime) -> Expectation:
     profile = read(packaged.find(request.profile, "appraisal"), appraisal.MAX_BYTES)
-    reference = read(request.reference, MAX_REFERENCE)
+    reference = references.load(request.reference, request.reference_key, request.reference_seen)
     policy = read(request.policy, yamltree.MAX_SIZE)
     if not request.anchors.is_dir():
         raise ShypeUsageError(f"{request.anchors}: no such folder; it holds *.pem and enrolled/HOST.json")
     return Expectation(
-        reference=ReferenceValues.decode(reference),
-        reference_digest=hashlib.sha256(reference).hexdigest(),
+        reference=reference.values,
+        reference_digest=reference.digest,
+        reference_expires=reference.expires,
         policy=policyfile.load(policy, request.policy.name),
         profile=appraisal.AppraisalProfile.decode(profile),
         enrolment=_enrolment(request, host),
@@ -150,6 +151,12 @@ def _exit(result: Result, expected: Expectation) -> Exit:
         Verdict.CONTRAINDICATED: Exit.REFUSED,
         Verdict.NONE: Exit.BROKEN,
     }[result.verdict]
+
+
+def _line(result: Result) -> str:
+    """Return why nothing can be said, for standard error; empty where something can."""
+    refused = [one for _, one in result.reasons() if one.verdict is Verdict.NONE]
+    return f"{refused[0].code}: {refused[0].detail}" if result.verdict is Verdict.NONE else ""
 
 
 def document(result: Result, token: str | None) -> Json:

@@ -40,7 +40,8 @@ from vtpm.tpm2.constants import Alg
 class Expectation:
     """What the relying party expects. Trusted: whoever chooses it decides what passes.
 
-    ``reference_digest`` is the SHA-256 (hex) of the file that the reference values were read from.
+    ``reference_digest`` is the SHA-256 (hex) of the bytes that the reference values were read from, and
+    ``reference_expires`` the time until which they are good; None for ever.
     ``enrolment`` is the record of the host that the evidence names, None where there is none. ``domains`` are
     the names of the domains to be appraised; None for all that reference values and evidence name.
     ``earlier`` is the clock of an earlier verified quote of this host, where the caller kept one.
@@ -56,6 +57,7 @@ class Expectation:
     anchors: Anchors
     domains: frozenset[str] | None = None
     earlier: ClockInfo | None = None
+    reference_expires: datetime | None = None
 
     @property
     def bank(self) -> Alg:

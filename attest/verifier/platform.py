@@ -137,6 +137,16 @@ def enrolment_age(quote: HostQuote) -> list[Reason]:
     return []
 
 
+def reference_age(quote: HostQuote) -> list[Reason]:
+    """Check that the reference values are still good: what has expired says nothing (RFC 9334, 10)."""
+    expires = quote.expected.reference_expires
+    if expires is not None and quote.expected.now >= expires:
+        return [
+            reason("reference-expired", f"they were good until {expires:%Y-%m-%d %H:%M:%SZ}: get a newer set")
+        ]
+    return []
+
+
 def clock(quote: HostQuote) -> list[Reason]:
     """Check that counters and clock went on since an earlier quote, and are safe (Part 1, 36.3)."""
     now, earlier = quote.claim.attest.clock, quote.expected.earlier

@@ -7,7 +7,7 @@ PLATFORM, the first reason of which that says "not authentic" is the last of the
  3. the key signs only what its TPM made (TPM 2.0 Part 1, 25.1.5; Part 2, 8.3);
  4. the TPM's endorsement certificate leads to an anchor (RFC 5280, 6.1; TCG EK Credential Profile 2.6) and
     is a hardware maker's, unless the profile admits programs;
- 5. the enrolment is not too old.
+ 5. the enrolment is not too old, and the reference values have not expired.
 QUOTE, for the host here and for every vTPM in step 24
  6. the key signed exactly these bytes by its own scheme (Part 2, 11.3.4), and is the signer they name;
  7. extraData is the hash over this nonce and what hangs on the quote (RFC 9334, 10.2);
@@ -57,6 +57,7 @@ PLATFORM: Final = (
     platform.ak_attributes,
     platform.endorsement,
     platform.enrolment_age,
+    platform.reference_age,
 )
 QUOTE: Final = (quotes.signature, quotes.nonce, quotes.selection, quotes.digest)
 PLATFORM_STATE: Final = (platform.clock,)

@@ -9,7 +9,11 @@ from pathlib import Path
 from shype.report import Exit, Report
 
 EPILOG = """\
-example (with a host from shype host boot /tmp/h):
+Draw a nonce for one verification only: openssl rand -hex 32.
+
+Exit: 0 written, 2 wrong usage or no such host, 3 the host failed.
+
+Example (with a host from shype host boot /tmp/h):
   shype attest --host /tmp/h --nonce 00112233445566778899aabbccddeeff -o evidence.json
 """
 
@@ -17,9 +21,11 @@ example (with a host from shype host boot /tmp/h):
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = EPILOG
-    parser.add_argument("--host", type=Path, required=True, help="the host's folder")
-    parser.add_argument("--nonce", required=True, help="the verifier's nonce, 16 to 64 bytes in hex")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="file for the evidence")
+    parser.add_argument("--host", type=Path, required=True, metavar="HOSTDIR", help="the host's folder")
+    parser.add_argument(
+        "--nonce", required=True, metavar="HEX", help="the verifier's nonce, 16 to 64 bytes in hex"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="for the evidence")
     parser.set_defaults(handler=_attest)
 
 

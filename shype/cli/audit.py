@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shype.files import read
 from shype.report import Exit, Json, Report
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Exit: 0 everything holds (explained, bounded gaps included), 1 a violation, 2 wr
 usage, 3 bytes are not those that were signed or not well-formed, 4 inconclusive.
 
 Example:
-  shype audit acme-october --tenant acme --enrolment host1.json \\
+  shype audit cola-october --tenant cola --enrolment host1.json \\
     --reference host1.reference.json --until 2026-11-01T00:00:00Z
 """
 _SENTENCES = {
@@ -99,7 +99,7 @@ def _files(log: Path, arguments: argparse.Namespace) -> tuple[bytes, bytes | Non
     """Read a LOG; what was not named and is not there is None."""
     path = log / "usage.log" if log.is_dir() else log
     return (
-        _read(path, _MAX_LOG),
+        read(path, _MAX_LOG),
         _beside(path, "checkpoint", arguments.checkpoint),
         _beside(path, "meter-key.json", arguments.meter_key),
     )
@@ -107,13 +107,7 @@ def _files(log: Path, arguments: argparse.Namespace) -> tuple[bytes, bytes | Non
 
 def _beside(log: Path, name: str, given: Path | None) -> bytes | None:
     path = given or log.with_name(name)
-    return _read(path, _MAX_SMALL) if given or path.exists() else None
-
-
-def _read(path: Path, most: int) -> bytes:
-    """Read one byte more than is admitted, so that a huge file costs no memory and is still refused."""
-    with path.open("rb") as file:
-        return file.read(most + 1)
+    return read(path, _MAX_SMALL) if given or path.exists() else None
 
 
 def _trust(arguments: argparse.Namespace) -> Trust:
@@ -126,11 +120,12 @@ def _trust(arguments: argparse.Namespace) -> Trust:
         from attest.enrolment import Enrolment
         from vtpm.tpm2.public import Public
 
-        enrolment = Enrolment.decode(_read(arguments.enrolment, _MAX_SMALL))
+        enrolment = Enrolment.decode(read(arguments.enrolment, _MAX_SMALL))
         if arguments.anchors:
-            from attest.endorsement import Anchors, verify_endorsement
+            from attest.endorsement import verify_endorsement
+            from shype.anchors import read_anchors
 
-            anchors = Anchors.decode(_read(path, _MAX_SMALL) for path in sorted(arguments.anchors.iterdir()))
+            anchors = read_anchors(arguments.anchors)
             verify_endorsement(enrolment.ek_certificate, anchors, now=enrolment.time)
         ak = Public.decode(enrolment.ak)
     return Trust(ak, known or None)
@@ -140,7 +135,7 @@ def _state(path: Path) -> tuple[bytes, ...] | None:
     """Return the SHA-256 values of PCR 0-9 of reference values; None if they have not all of them."""
     from attest.reference import ReferenceValues
 
-    values = ReferenceValues.decode(_read(path, _MAX_REFERENCE))
+    values = ReferenceValues.decode(read(path, _MAX_REFERENCE))
     if values.bank != "sha256" or any(pcr not in values.pcrs for pcr in _PCRS):
         return None
     return tuple(values.pcrs[pcr] for pcr in _PCRS)
@@ -150,7 +145,7 @@ def _terms(arguments: argparse.Namespace, peers: tuple[Checkpoint, ...]) -> Term
     from metering.case import NS, Terms
     from metering.checkpoint import Checkpoint, Note
 
-    seen = [Note.decode(_read(path, _MAX_SMALL)) for path in arguments.seen or ()]
+    seen = [Note.decode(read(path, _MAX_SMALL)) for path in arguments.seen or ()]
     return Terms(
         tenant=arguments.tenant,
         until_ms=arguments.until,
@@ -191,10 +186,11 @@ def _report(logs: Sequence[Path], results: Sequence[AuditResult]) -> Report:
         Verdict.NONE: Exit.BROKEN,
     }
     verdict = worst([result.verdict for result in results])
+    line = ""
     if verdict is Verdict.NONE:
         first = next(one for result in results for one in result.violations if one.code.verdict is verdict)
-        print(f"shype audit: {first.code}: {first.detail}", file=sys.stderr)
-    return Report(exits[verdict], _document(verdict, logs, results), _text(verdict, logs, results))
+        line = f"{first.code}: {first.detail}"
+    return Report(exits[verdict], _document(verdict, logs, results), _text(verdict, logs, results), line)
 
 
 def _document(verdict: Verdict, logs: Sequence[Path], results: Sequence[AuditResult]) -> Json:

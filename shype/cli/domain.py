@@ -62,7 +62,10 @@ def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> 
 
 
 def _launch(arguments: argparse.Namespace) -> Report:
-    config = base64.b64encode(arguments.config.read_bytes()).decode()
+    from hypervisor.xlsyntax import MAX_SIZE
+    from shype.files import read
+
+    config = base64.b64encode(read(arguments.config, MAX_SIZE)).decode()
     return _call(arguments, "launch", {"config": config, "tenant": arguments.tenant})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,7 +177,6 @@ def _facts(ak_name: bytes, manufacturer: str, *, software: bool) -> list[str]:
 def _refused(host: str, error: AttestInputError, fields: dict[str, None]) -> Report:
     alarm = bool(getattr(error, "alarm", False))
     malformed = error.code in _MALFORMED
-    print(f"shype enroll: {error.code}: {error}", file=sys.stderr)
     document: Json = {
         **_head(host, "none" if malformed else "refused"),
         "alarm": alarm,
@@ -186,7 +184,8 @@ def _refused(host: str, error: AttestInputError, fields: dict[str, None]) -> Rep
         **fields,
     }
     lines = ["ALARM" if alarm else "refused", f"  {error.code}: {error}"]
-    return Report(Exit.BROKEN if malformed else Exit.REFUSED, document, "\n".join(lines))
+    exit_code = Exit.BROKEN if malformed else Exit.REFUSED
+    return Report(exit_code, document, "\n".join(lines), f"{error.code}: {error}")
 
 
 def _head(host: str, verdict: str) -> dict[str, Json]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shype.cli.verb import add_verb, verbs_of
 from shype.report import Exit, Report
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ the published checkpoint signs. With --tenant: that tenant's records only, with 
 proof that they are all that tenant's records of these domains in the signed tree.
 
 Example:
-  shype meter export /var/lib/shype/usage -o acme-october --tenant acme
-  shype audit acme-october --enrolment host1.json --reference host1.reference.json --tenant acme
+  shype meter export /var/lib/shype/usage -o cola-october --tenant cola
+  shype audit cola-october --enrolment host1.json --reference host1.reference.json --tenant cola
 """
 _SHOW = """\
 Example:
@@ -35,36 +36,16 @@ Example (with a host from shype host boot /tmp/h):
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of the group."""
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    export = _verb(verbs, "export", "hand out the signed records", _EXPORT)
+    verbs = verbs_of(parser)
+    export = add_verb(verbs, "export", "hand out the signed records", _EXPORT, _export)
     export.add_argument("folder", type=Path, metavar="LOGDIR", help="folder of the meter's log")
     export.add_argument("-o", "--out", required=True, type=Path, metavar="OUT", help="folder to write")
     export.add_argument("--tenant", metavar="T", help="this tenant's records only")
     export.add_argument("--meter-key", type=Path, metavar="FILE", help="default: LOGDIR/meter-key.json")
-    export.set_defaults(handler=_export)
-    show = _verb(verbs, "show", "say what a log holds and how far it is signed", _SHOW)
+    show = add_verb(verbs, "show", "say what a log holds and how far it is signed", _SHOW, _show)
     show.add_argument("folder", type=Path, metavar="LOGDIR", help="folder of the meter's log")
-    show.set_defaults(handler=_show)
-    sign = _verb(verbs, "sign", "have a running host sign its records", _SIGN)
+    sign = add_verb(verbs, "sign", "have a running host sign its records", _SIGN, _sign)
     sign.add_argument("--host", type=Path, required=True, metavar="HOSTDIR", help="the host's folder")
-    sign.set_defaults(handler=_sign)
-
-
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, epilog: str
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(
-        name,
-        help=what,
-        description=f"{what.capitalize()}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    verb.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print exactly one JSON document"
-    )
-    return verb
 
 
 def _export(arguments: argparse.Namespace) -> Report:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,10 +78,9 @@ def _verify(arguments: argparse.Namespace) -> Report:
         Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
         Verdict.NONE: Exit.BROKEN,
     }
-    if answer.verdict is Verdict.NONE:
-        reason = answer.reasons[-1]
-        print(f"shype quote: {reason.code}: {reason.detail}", file=sys.stderr)
-    return Report(exits[answer.verdict], _document(answer), _text(answer))
+    reason = answer.reasons[-1] if answer.verdict is Verdict.NONE else None
+    line = f"{reason.code}: {reason.detail}" if reason else ""
+    return Report(exits[answer.verdict], _document(answer), _text(answer), line)
 
 
 def _document(answer: QuoteVerdict) -> Json:

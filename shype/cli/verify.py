@@ -30,7 +30,18 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the group."""
     parser.epilog = EPILOG
     parser.add_argument("evidence", type=Path, metavar="FILE", help="evidence (shype.evidence/1)")
-    parser.add_argument("--reference", type=Path, required=True, metavar="F", help="reference values")
+    parser.add_argument(
+        "--reference", type=Path, required=True, metavar="F", help="reference values, plain or a signed set"
+    )
+    parser.add_argument(
+        "--reference-key", type=Path, metavar="F", help="public key (PEM or JWK) that signs the reference set"
+    )
+    parser.add_argument(
+        "--reference-seen",
+        type=Path,
+        metavar="F",
+        help="keeps the highest version seen: no set is rolled back",
+    )
     parser.add_argument(
         "--policy", type=Path, required=True, metavar="F", help="the ACM policy to find enforced"
     )

@@ -41,8 +41,11 @@ class Done:
 
 
 def shype(*arguments: str) -> tuple[str, ...]:
-    """Return the command line of ``shype ARGUMENTS`` under this very interpreter."""
-    return (sys.executable, "-m", "shype.main", *arguments)
+    """Return the command line of ``shype ARGUMENTS`` under this very interpreter.
+
+    ``-P``: the folder that it runs in holds what others wrote, and is no place for modules.
+    """
+    return (sys.executable, "-P", "-m", "shype.main", *arguments)
 
 
 def run(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Done:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from shype import packaged
 from shype.demo.commands import Done, run, run_isolated, shype
 from shype.demo.narrator import Narrator
-from shype.errors import ShypeInputError
+from shype.demo.powered import PoweredHost
+from shype.errors import ShypeInputError, ShypeUsageError
 from shype.report import Exit
-from vtpm import lifeline
-from vtpm.lifeline import Child
 
 HOST: Final = "embedded"
-READY_SECONDS: Final = 30.0
 GUESTS: Final = ("cola-web", "cola-db", "bank-web")
 WALLED: Final = "juice-web"
 WRONG_DISK: Final = "cola-reports"
@@ -64,13 +59,16 @@ class Scene:
         return packaged.ROOT / "policies" / "datacenter.yaml"
 
     def shype(self, *arguments: str | Path, expect: Exit = Exit.OK, show: int = 6) -> Done:
-        """Run a public command and show it; raises ShypeInputError when it ends otherwise than expected."""
+        """Run a public command and show it; raises ShypeInputError when it ends otherwise than expected.
+
+        ShypeUsageError if the command says that it was called wrongly: then so was the demo.
+        """
         words = [str(word) for word in arguments]
         self.narrator.command(["shype", *words])
         done = run(shype(*words))
         self.narrator.output(done.out or done.err, show)
         if done.exit != expect:
-            raise ShypeInputError(
+            raise (ShypeUsageError if done.exit == Exit.USAGE else ShypeInputError)(
                 f"shype {' '.join(words)}: exit {done.exit}, expected {int(expect)}: {done.err.strip()}"
             )
         return done
@@ -79,47 +77,6 @@ class Scene:
         """Record and show one line of the final table."""
         self.lines.append(Line(what, outcome, good))
         self.narrator.check(f"{what}: {outcome}", good=good)
-
-
-class PoweredHost(AbstractContextManager["PoweredHost"]):
-    """``shype host boot`` in the background; switched off at the end, and with the demo if that is killed."""
-
-    def __init__(self, scene: Scene, folder: Path, boot: Path) -> None:
-        """Start it and wait until it is up; raises ShypeInputError with its last words when it does not."""
-        self._scene = scene
-        self._folder = folder
-        words = ("host", "boot", str(folder), "--boot", str(boot))
-        scene.narrator.command(["shype", *words, "&"])
-        self._process = lifeline.start(Child(shype(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-        try:
-            self._wait_until_up()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-
-    def _wait_until_up(self) -> None:
-        process = self._process
-        assert process.stdout is not None
-        assert process.stderr is not None
-        line = process.stdout.readline()
-        if not line:
-            raise ShypeInputError(
-                f"the host did not boot: {process.stderr.read().decode(errors='replace').strip()}"
-            )
-        self._scene.narrator.output(line.decode())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process.poll() is None:
-            run(shype("host", "poweroff", str(self._folder)))
-        lifeline.end(self._process, READY_SECONDS)
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
 
 
 def predict(scene: Scene) -> dict[str, str]:
@@ -334,11 +291,13 @@ def _denied(scene: Scene, done: Done) -> list[str]:
 
 def main_job(scene: Scene, keep_machine: Callable[[], None]) -> None:
     """Carry out the main job; ``keep_machine`` is called when the host is off and its folder still there."""
+    if not scene.boot.is_dir():
+        raise ShypeUsageError(f"{scene.boot}: no boot files are here; make them: tools/boot-files build/boot")
     predicted = predict(scene)
     make_references(scene)
     scene.narrator.title("Boot: measured from the first instruction on")
     scene.shype("host", "init", scene.path("host"))
-    with PoweredHost(scene, scene.path("host"), scene.boot):
+    with PoweredHost(scene.narrator, scene.path("host"), scene.boot):
         compare_pcrs(scene, predicted)
         enrol(scene)
         load_policy(scene)

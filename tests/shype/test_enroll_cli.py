@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import pytest
 
 from attest.ak import check_ak
@@ -18,6 +17,7 @@ from attest.enrolment import Enrolment
 from shype.cli import enroll as group
 from shype.main import main, parser_for
 from tests.recordings.record_quotes import Recorder, swtpm
+from tests.schemas import validator
 from vtpm.manufacture import manufacture
 from vtpm.tpm2.public import Public
 
@@ -135,24 +135,10 @@ class Registrar:
         arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         code = main(["enroll", verb, *arguments, "--json"])
         captured = self._capsys.readouterr()
-        document = json.loads(captured.out) if captured.out else None
-        if document is not None:
-            validator(verb).validate(document)
+        document = json.loads(captured.out)
+        validator("error" if "error" in document else f"enroll-{verb}").validate(document)
         assert captured.err.count("\n") == (code != 0)
         return Outcome(code, document, captured.err)
-
-
-def validator(verb: str) -> jsonschema.Draft202012Validator:
-    import referencing
-
-    schemas = [
-        json.loads(path.read_text()) for path in (REPOSITORY / "configs" / "schema").glob("enrol*.json")
-    ]
-    registry: Any = referencing.Registry().with_resources(
-        (schema["$id"], referencing.Resource.from_contents(schema)) for schema in schemas
-    )
-    schema = next(schema for schema in schemas if schema["$id"].endswith(f"enroll-{verb}.schema.json"))
-    return jsonschema.Draft202012Validator(schema, registry=registry)
 
 
 @pytest.fixture
@@ -267,7 +253,7 @@ def test_pem_key_shows_no_attributes(registrar: Registrar, hosts: tuple[Host, Ho
 )
 def test_wrong_usage(registrar: Registrar, hosts: tuple[Host, Host], options: dict[str, str]) -> None:
     wrong = registrar.challenge(hosts[0], **options)
-    assert (wrong.exit, wrong.document) == (2, None)
+    assert (wrong.exit, wrong.document["error"]["exit"]) == (2, 2)
 
 
 def test_output_that_cannot_be_written_leaves_the_challenge(

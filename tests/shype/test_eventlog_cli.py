@@ -25,6 +25,7 @@ from tests.attest.eventlog.build import (
     SEPARATOR,
     SHA1,
     SHA256,
+    Log,
     Record,
     agile,
     digest,
@@ -33,6 +34,7 @@ from tests.attest.eventlog.build import (
     sha1_log,
     variable,
 )
+from tests.attest.ima.build import AGGREGATE, ALL, ascii_of, binary_of, ng, replayed, violation
 from tests.conftest import REPOSITORY, Vector, vector_params
 
 RECORDING = REPOSITORY / "configs/recordings/ovmf-2022.11-q35.bin"
@@ -60,13 +62,23 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: Draft202012V
     return call
 
 
-@pytest.mark.parametrize("vector", vector_params("eventlog/sha1", "eventlog/agile"))
+@pytest.mark.parametrize("vector", vector_params("eventlog/sha1", "eventlog/agile", "eventlog/ccel"))
 def test_every_real_log_has_a_document_that_the_schema_holds(vector: Vector, run: Any) -> None:
     document = run(vector.read())
     if vector.verdict == "mixed":
         return
     for bank, pcrs in vector.expect.get("pcrs", {}).items():
         assert pcrs.items() <= document["pcrs"][bank].items()
+    rtmrs = vector.expect.get("rtmrs", {})
+    assert not rtmrs or document["pcrs"]["sha384"] == rtmrs
+
+
+@pytest.mark.parametrize("vector", vector_params("ima/ascii", "ima/binary"))
+def test_every_real_measurement_list_has_one_too(vector: Vector, run: Any) -> None:
+    if vector.verdict != "reject":
+        document = run(vector.read())
+        assert document["format"] == f"ima-{vector.kind.removeprefix('ima/')}"
+        assert document["pcrs"]["sha256"].keys() == {"10"}
 
 
 class TestDocument:
@@ -108,6 +120,45 @@ class TestDocument:
         assert document["pcrs"]["sha256"]["13"] == extended(SHA256, bytes(32), b"[]").hex()
         assert all(event["data_matches_digest"] for event in document["events"])
 
+    @pytest.mark.parametrize("form", [ascii_of, binary_of])
+    def test_a_measurement_list(self, run: Any, form: Any) -> None:
+        made = (AGGREGATE, violation("/a"), ng("/b", stated=b"\1" * 20))
+        document = run(form(*made))
+        assert document["registers"] == "pcr"
+        assert [event["data_matches_digest"] for event in document["events"]] == [True, None, False]
+        assert document["events"][0]["digests"] == {"sha1": AGGREGATE.digest().hex()}
+        assert document["events"][0]["type"] == "ima-ng"
+        assert document["pcrs"]["sha256"] == {"10": replayed(*made).hex()}
+        assert {"ima-violation", "data-mismatch"} == {note["code"] for note in document["notes"]}
+
+    def test_every_template_of_a_measurement_list(self, run: Any) -> None:
+        document = run(binary_of(*ALL) + b"\n")
+        assert {event["type"] for event in document["events"]} >= {"ima", "ima-modsig", "d-ng|n-ng|iuid"}
+        assert "stray-bytes" in {note["code"] for note in document["notes"]}
+
+    def test_a_log_of_a_confidential_guest(self, run: Any) -> None:
+        raw = Log((Record(2, ACTION, b"a"),), (SHA256,), head=Record(1, NO_ACTION)).encode()
+        document = run(raw)
+        assert (document["format"], document["registers"]) == ("ccel", "rtmr")
+        assert document["events"][1]["pcr"] == 1
+        assert document["pcrs"]["sha256"].keys() == {"0", "1", "2", "3"}
+        assert document["pcrs"]["sha256"]["1"] == extended(SHA256, bytes(32), b"a").hex()
+
+    def test_a_canonical_log_of_another(self, run: Any) -> None:
+        records = [
+            {"pcr": pcr, "recnum": recnum, "digests": [], "content_type": kind, "content": content}
+            for recnum, (pcr, kind, content) in enumerate(
+                [
+                    (4, "pcclient_std", {"event_type": "EV_ACTION", "event_data": ""}),
+                    (11, "systemd", {"string": "ready"}),
+                    (10, "ima_tlv", "00"),
+                    (0, "cel", {"type": "firmware_end"}),
+                ]
+            )
+        ]
+        document = run(json.dumps(records).encode())
+        assert [event["type"] for event in document["events"]] == ["EV_ACTION", "systemd", "ima_tlv", "cel"]
+
     def test_missing_exit_boot_services(self, run: Any) -> None:
         document = run(agile(Record(5, 0x80000007, b"Calling")))
         assert document["pcrs_with_exit_boot_services"].keys() == {"sha1", "sha256"}
@@ -133,6 +184,20 @@ class TestText:
         assert "EV_SEPARATOR" in out
         assert "sha256 PCR  7 " in out
 
+    def test_a_measurement_list_and_a_confidential_guest(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "log"
+        path.write_bytes(binary_of(AGGREGATE, ng("/usr/bin/\x1b[2J"), ng("/usr/bin/cat")))
+        assert main(["eventlog", str(path)]) == 0
+        out = capsys.readouterr().out
+        assert "boot_aggregate" in out
+        assert "\x1b" not in out
+        mrtd = Record(0, NO_ACTION, b"x")
+        path.write_bytes(Log((mrtd,), (SHA256,), head=Record(1, NO_ACTION)).encode())
+        assert main(["eventlog", str(path)]) == 0
+        assert "RTMR -" in capsys.readouterr().out
+
     def test_control_characters_never_reach_the_terminal(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
@@ -148,8 +213,9 @@ class TestErrors:
     def failed(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
         code = main(["eventlog", *arguments])
         out = capsys.readouterr()
-        assert out.out == ""
         (line,) = out.err.splitlines()
+        shown = json.loads(out.out)["error"]
+        assert (shown["exit"], line) == (code, f"shype eventlog: {shown['detail']}")
         return code, line
 
     @pytest.mark.parametrize("where", ["missing", "."])
@@ -161,7 +227,7 @@ class TestErrors:
         assert str(tmp_path) in line
 
     def test_wrong_usage(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert self.failed(capsys)[0] == 2
+        assert self.failed(capsys, "--json")[0] == 2
 
     @pytest.mark.parametrize("raw", [b"", b"text", bytes(100), b"[1]", agile(Record(0, NO_ACTION))[:-1]])
     def test_a_malformed_log(self, raw: bytes, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -197,7 +263,8 @@ def test_the_example_of_the_help_text_works() -> None:
 def test_no_module_of_the_verifier_touches_a_machine() -> None:
     code = (
         "import sys; before = set(sys.modules)\n"
-        "import attest.eventlog.read, attest.eventlog.notes, attest.runtime_events, attest.runtime_journal\n"
+        "import attest.eventlog.read, attest.eventlog.notes, attest.eventlog.rules\n"
+        "import attest.ima.appraise, attest.runtime_events, attest.runtime_journal\n"
         "new = set(sys.modules) - before\n"
         "print(*sorted({'socket', 'subprocess', 'tempfile', 'fcntl', 'ctypes'} & new))"
     )

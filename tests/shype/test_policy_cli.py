@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
+from acm.decision import Code
 from acm.engine import Operation
 from shype.cli import policy as group
 from shype.main import main, parser_for
+from tests.schemas import validator
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+FROM = """\
+version: "1.1"
+from: {name: mls, version: "1.0"}
+renames: {domain_labels: {web: www}}"""
 
 AMBIGUOUS = """\
 format: shype.policy/1
@@ -121,6 +128,65 @@ def test_json_may_stand_before_the_verb(shype: Any, datacenter: Path) -> None:
     )
 
 
+def test_can_run(shype: Any, repository: Path, datacenter: Path) -> None:
+    hosts = repository / "configs/hosts"
+    host = ("--host-description", hosts / "embedded.yaml")
+    permitted = shype("can-run", datacenter, hosts / "cola-web.cfg", *host, "--running", "bank-web", "--json")
+    assert (permitted.exit, permitted.document["verdict"]) == (0, "permit")
+    denied = shype("can-run", datacenter, hosts / "cola-web.cfg", *host, "--running", "juice-db", "--json")
+    assert (denied.exit, denied.document["reasons"][0]["code"]) == (1, "chwall-conflict")
+    for outcome in (permitted, denied):
+        validator("policy-can-run").validate(outcome.document)
+    assert shype("can-run", datacenter, hosts / "cola-web.cfg", *host, "--running", "nobody").exit == 2
+    assert shype("can-run", datacenter, hosts / "cola-web.cfg").exit == 2
+    assert shype("can-run", datacenter, hosts / "missing.cfg", *host).exit == 2
+    assert shype("can-run", datacenter, datacenter, *host).exit == 3
+
+
+def test_a_history_that_is_none_is_exit_3_and_half_an_anchor_is_wrong_usage(
+    shype: Any, repository: Path, tmp_path: Path
+) -> None:
+    wall = repository / "configs/policies/chinese-wall.yaml"
+    broken = tmp_path / "history.json"
+    broken.write_bytes(b"{}")
+    start = question("start", "bank-a", "dom0")
+    assert shype("decide", wall, *start, "--history", broken).exit == 3
+    assert shype("decide", wall, *start, "--history", tmp_path / "missing").exit == 2
+    for anchor in ("1", "1:", f"-1:{'0' * 64}", f"01:{'0' * 64}", f"1:{'0' * 63}", f"1:{'A' * 64}"):
+        outcome = shype("decide", wall, *start, f"--newest-history={anchor}")
+        assert outcome.exit == 2
+        assert outcome.err.count("\n") == 1
+        assert "SEQUENCE:DIGEST" in outcome.err
+
+
+def test_the_schema_knows_every_code_and_its_verdict(repository: Path) -> None:
+    document = json.loads((repository / "configs/schema/policy-decide.schema.json").read_text())
+    listed = [
+        document[branch]["properties"]["reasons"]["items"]["properties"]["code"]["enum"]
+        for branch in ("then", "else")
+    ]
+    assert set(listed[0]) | set(listed[1]) == set(Code)
+    assert not set(listed[0]) & set(listed[1])
+
+
+def test_show_of_every_section(shype: Any, repository: Path, tmp_path: Path) -> None:
+    policies = repository / "configs/policies"
+    text = (policies / "mls.yaml").read_text().replace('version: "1.0"', FROM)
+    path = tmp_path / "mls.yaml"
+    path.write_text(text)
+    shown = shype("show", path, "--json").document
+    validator("policy-show").validate(shown)
+    assert shown["levels"] == ["public", "internal", "secret"]
+    assert shown["trusted"] == ["dom0", "release-guard"]
+    assert shown["from"] == {"name": "mls", "version": "1.0"}
+    assert shown["renames"] == {"domain_labels": {"web": "www"}, "resource_labels": {}}
+    assert "release-guard: ste -; chwall -; mls public to internal" in shype("show", path).out
+    assert "renamed     www to web" in shype("show", path).out
+    wall = shype("show", policies / "chinese-wall.yaml", "--json").document
+    validator("policy-show").validate(wall)
+    assert wall["history"] is True
+
+
 def test_show(shype: Any, repository: Path, datacenter: Path) -> None:
     outcome = shype("show", datacenter, "--json")
     assert outcome.exit == 0
@@ -197,7 +263,7 @@ def test_the_examples_of_the_help_work(
     shype: Any, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(repository)
-    for verb in ("decide", "show"):
+    for verb in ("decide", "can-run", "show"):
         with pytest.raises(SystemExit):
             parser_for("policy").parse_args([verb, "--help"])
         example = capsys.readouterr().out.partition("Example:\n")[2]

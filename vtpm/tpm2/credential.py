@@ -38,6 +38,8 @@ _ORDERS: Final = {
 }
 _CREDENTIAL_FILE: Final = bytes.fromhex("badcc0de00000001")
 _MAX_PART: Final = 1024
+MAX_CREDENTIAL_FILE: Final = len(_CREDENTIAL_FILE) + 2 * (2 + _MAX_PART)
+"""Bytes of the largest credential file that is read."""
 
 
 def make_credential(ek: Public, name: bytes, secret: bytes, *, seed: bytes) -> tuple[bytes, bytes]:
