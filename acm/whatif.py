@@ -88,7 +88,10 @@ def document(answer: WhatIf) -> dict[str, Any]:
 
 
 def mend_document(update: Update, found: Mend | None) -> dict[str, Any]:
-    """Return the JSON of a mend, or of the statement that there is none."""
+    """Return the JSON of a mend, or of the statement that there is none.
+
+    What the update's own amendment does stands in neither its actions nor its costs.
+    """
     if found is None:
         return {"possible": False, "why": IMPOSSIBLE}
     return {
@@ -151,8 +154,8 @@ def update_lines(update: Update, found: Mend | None) -> list[str]:
 
 
 def _command(update: Update, found: Mend) -> list[str]:
-    """Return the options of ``shype policy load`` that carry out a mend, where they fit on a line."""
-    amendment = found.amendment
+    """Return the options of ``shype policy load`` that carry out everything, where they fit on a line."""
+    amendment = update.amendment | found.amendment
     options = [f"--stop '{update.live.domain(each).name}'" for each in sorted(amendment.stop)]
     options += [f"--relabel '{one}={label}'" for one, label in sorted(amendment.relabel.items())]
     options += ["--revoke"] if amendment.end else []

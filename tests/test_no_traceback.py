@@ -92,7 +92,7 @@ def test_hostile_bytes(parser: Parser) -> None:
 
 
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.id)
-@settings(deterministic, max_examples=24 * (MORE or 1))
+@settings(deterministic, max_examples=20 * (MORE or 1))
 @given(dice=DICE)
 def test_broken_bytes(parser: Parser, dice: Random) -> None:
     feed(parser, mutant(dice, dice.choice(parser.seeds())))
@@ -128,7 +128,7 @@ def test_commands_work_on_good_files(command: Command) -> None:
 
 
 @pytest.mark.parametrize("pair", FILES, ids=names)
-@settings(deterministic, max_examples=12 * (MORE or 1))
+@settings(deterministic, max_examples=8 * (MORE or 1))
 @given(dice=DICE)
 def test_broken_files_of_commands(pair: tuple[Command, str], dice: Random) -> None:
     command, file = pair

@@ -13,10 +13,12 @@ from acm import chwall, statefile, whatif
 from acm.engine import Request, decide
 from acm.errors import UpdateError
 from acm.labels import UNLABELED
+from acm.mending import mend
 from acm.operations import Operation
 from acm.policy import Policy
 from acm.policydiff import BESIDE, COMPARED, compare
 from acm.policyfile import load
+from acm.update import judge, revocation
 from tests.acm.hosts import case
 from tests.conftest import REPOSITORY
 from tests.schemas import validator
@@ -110,6 +112,14 @@ def test_the_worked_update_is_mended_by_one_stop_and_four_other_actions() -> Non
         True,
     )
     assert "--stop 'batch-17'" in whatif.text(answer)
+
+
+def test_the_command_carries_out_what_was_wished_for_already_too() -> None:
+    judged = judge(NEW, statefile.decode(STATE))
+    wished = judge(NEW, judged.live, revocation(judged))
+    (line,) = [one for one in whatif.update_lines(wished, mend(wished)) if "policy load" in one]
+    assert "--stop 'batch-17'" in line
+    assert line.endswith("--revoke")
 
 
 def test_without_a_state_nothing_is_judged() -> None:

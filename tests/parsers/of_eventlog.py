@@ -1,8 +1,8 @@
-"""What event logs and measurement lists are read by."""
+"""What logs of confidential guests, logs of others in JSON, and measurement lists are read by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from attest.eventlog import ccel, cel_json
@@ -26,46 +26,53 @@ _SIGNATURE: Final = signed(AGGREGATE)
 
 
 def _use(read: EventLog) -> None:
+    """Replay what was accepted, and hold it against its own values."""
     alg = read.banks[0]
     registers = read.format.registers
     verify_replay(read, replay(read, alg, registers=registers), alg, registers=registers)
 
 
-def _cel() -> list[bytes]:
+def _cels() -> list[bytes]:
     record = b'{"pcr":11,"digests":[{"hashAlg":"sha256","digest":"%b"}]' % (b"00" * 32)
     systemd = record + b',"content_type":"systemd","content":{"string":"ready"}'
     return [Host.serving().runtime_log(), b"[" + systemd + b',"recnum":0}]', b"\x1e" + systemd + b"}"]
 
 
-def _each(read: Callable[[list[bytes]], object]) -> Callable[[bytes], object]:
-    """Give the bytes in two pieces."""
-    return lambda raw: list(read([raw[: len(raw) // 2], raw[len(raw) // 2 :]]))  # type: ignore[call-overload]
+def _in_two(read: Callable[[list[bytes]], Iterable[object]]) -> Callable[[bytes], object]:
+    return lambda raw: list(read([raw[: len(raw) // 2], raw[len(raw) // 2 :]]))
 
 
-def _appraise(raw: bytes) -> None:
-    appraise.appraise_list([raw], {10: replayed(*ALL)}, Alg.SHA256, _POLICY)
+def _verify_file(raw: bytes) -> None:
+    shown = b"sha256:" + digest(b"pcrs")[8:].hex().encode()
+    file_key.verify_file(signature.FileSignature.decode(raw), shown, _KEYS)
 
 
 PARSERS: Final = (
     Parser("attest.eventlog.ccel:parse_ccel", lambda: [_GUEST], lambda raw: _use(ccel.parse_ccel(raw))),
-    Parser("attest.eventlog.cel_json:parse_cel_json", _cel, lambda raw: _use(cel_json.parse_cel_json(raw))),
+    Parser("attest.eventlog.cel_json:parse_cel_json", _cels, lambda raw: _use(cel_json.parse_cel_json(raw))),
     Parser(
         "attest.eventlog.tcg:parse_records",
         lambda: [agile(Record(4, 5, b"a"))],
         lambda raw: parse_records(raw, register=0),
     ),
     Parser("attest.ima.log:parse_ima", lambda: _LISTS, lambda raw: _use(log.parse_ima(raw))),
-    Parser("attest.ima.ascii_list:ascii_entries", lambda: _LISTS[:1], _each(ascii_list.ascii_entries)),
-    Parser("attest.ima.binary_list:binary_entries", lambda: _LISTS[1:], _each(binary_list.binary_entries)),
-    Parser("attest.ima.appraise:list_entries", lambda: _LISTS, _each(appraise.list_entries)),
-    Parser("attest.ima.appraise:appraise_list", lambda: _LISTS, _appraise),
+    Parser("attest.ima.ascii_list:ascii_entries", lambda: _LISTS[:1], _in_two(ascii_list.ascii_entries)),
+    Parser("attest.ima.binary_list:binary_entries", lambda: _LISTS[1:], _in_two(binary_list.binary_entries)),
+    Parser("attest.ima.appraise:list_entries", lambda: _LISTS, _in_two(appraise.list_entries)),
+    Parser(
+        "attest.ima.appraise:appraise_list",
+        lambda: _LISTS,
+        lambda raw: appraise.appraise_list([raw], {10: replayed(*ALL)}, Alg.SHA256, _POLICY),
+    ),
     Parser(
         "attest.ima.entry:entry_of",
         lambda: [AGGREGATE.data()],
         lambda raw: entry.entry_of(10, bytes(20), "ima-ng", raw).values(),
     ),
     Parser(
-        "attest.ima.template:split", lambda: [AGGREGATE.data()], lambda raw: template.split("ima-ng", raw)
+        "attest.ima.template:split",
+        lambda: [AGGREGATE.data()],
+        lambda raw: template.split("ima-ng", raw),
     ),
     Parser("attest.ima.template:check", lambda: [digest(b"x")], lambda raw: template.check("d-ng", raw)),
     Parser("attest.ima.template:digest_text", lambda: [digest(b"x")], template.digest_text),
@@ -74,13 +81,7 @@ PARSERS: Final = (
         lambda: [_SIGNATURE],
         signature.FileSignature.decode,
     ),
-    Parser(
-        "attest.ima.file_key:verify_file",
-        lambda: [_SIGNATURE],
-        lambda raw: file_key.verify_file(
-            signature.FileSignature.decode(raw), b"sha256:" + digest(b"pcrs")[8:].hex().encode(), _KEYS
-        ),
-    ),
+    Parser("attest.ima.file_key:verify_file", lambda: [_SIGNATURE], _verify_file),
 )
 
 NOT_PARSERS: Final = {

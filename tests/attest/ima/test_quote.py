@@ -1,0 +1,63 @@
+"""A measurement list beside a quote of PCR 10: what ``shype quote verify --eventlog`` makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from attest.quote_verdict import QuoteVerdict, ShownQuote, judge_quote
+from attest.result import Verdict
+from tests.attest.eventlog.build import ACTION, NO_ACTION, SHA256, Log, Record
+from tests.attest.ima.build import AGGREGATE, Made, ascii_of, binary_of, ng, violation
+from tests.simulators.host import Tpm
+from vtpm.tpm2.constants import Alg
+from vtpm.tpm2.pcrs import PcrSelection
+
+NONCE = b"\1" * 32
+GOOD = (AGGREGATE, ng("/usr/bin/cat"), violation("/var/log/syslog"), ng("/usr/bin/dd"))
+
+
+def judged(raw: bytes, *measured: Made, shown: bool = True, pcrs: tuple[int, ...] = (0, 10)) -> QuoteVerdict:
+    tpm = Tpm("host")
+    for made in measured:
+        tpm.extend(made.pcr, made.extended("sha256"))
+    selection = PcrSelection.of(Alg.SHA256, pcrs)
+    message, signature = tpm.quote(NONCE, selection)
+    values = b"".join(tpm.pcr_read(selection)) if shown else None
+    return judge_quote(ShownQuote(tpm.ak_public(), message, signature, values, raw), nonce=NONCE)
+
+
+@pytest.mark.parametrize("form", [ascii_of, binary_of])
+class TestList:
+    def test_that_the_quote_proves(self, form: object) -> None:
+        assert callable(form)
+        verdict = judged(form(*GOOD), *GOOD)
+        assert verdict.verdict is Verdict.AFFIRMING
+        assert "event-log" in verdict.checked
+
+    def test_that_grew_after_the_quote(self, form: object) -> None:
+        assert callable(form)
+        assert judged(form(*GOOD, ng("/usr/bin/sh")), *GOOD).verdict is Verdict.AFFIRMING
+
+    def test_without_the_values_of_the_quote(self, form: object) -> None:
+        assert callable(form)
+        assert judged(form(*GOOD), *GOOD, shown=False, pcrs=(10,)).verdict is Verdict.AFFIRMING
+
+    def test_case_64_truncated_reordered_or_altered(self, form: object) -> None:
+        assert callable(form)
+        altered = ng("/usr/bin/cat", stated=b"\1" * 20)
+        for made in (GOOD[:-1], (GOOD[0], *GOOD[:0:-1]), (GOOD[0], altered, *GOOD[2:])):
+            verdict = judged(form(*made), *GOOD)
+            assert verdict.verdict is Verdict.NONE
+            assert {reason.code for reason in verdict.reasons} == {"event-log-mismatch"}
+
+    def test_that_is_not_well_formed(self, form: object) -> None:
+        assert callable(form)
+        broken = form(*GOOD) + b"\n\n"
+        verdict = judged(broken + broken, *GOOD)
+        assert {reason.code for reason in verdict.reasons} == {"event-log-malformed"}
+
+
+def test_a_log_of_a_confidential_guest_says_nothing_about_pcrs() -> None:
+    raw = Log((Record(1, ACTION, b"a"),), (SHA256,), head=Record(1, NO_ACTION)).encode()
+    for shown in (True, False):
+        assert judged(raw, *GOOD, shown=shown).verdict is Verdict.NONE
