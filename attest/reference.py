@@ -1,8 +1,8 @@
 """Reference values ``shype.reference/1``: what a host should have measured, as the relying party holds it.
 
 Canonical JSON; ``configs/schema/reference.schema.json`` has the fields. They come from a prediction
-(``attest.predict``) on a machine that the relying party trusts, never from the host that is judged.
-RFC 9334, 8.3.
+(``attest.predict``) on a machine that the relying party trusts, or from a golden host that it verified and
+vouches for (``attest.verifier.golden``), never from the host that is judged. RFC 9334, 8.3.
 """
 
 from __future__ import annotations
@@ -46,6 +46,15 @@ class Component(StrEnum):
     LOADER = "loader"
     XEN = "xen"
     DOM0 = "dom0"
+
+
+class Origin(StrEnum):
+    """Where reference values come from."""
+
+    PREDICTED = "predicted"
+    """Boot files."""
+    GOLDEN = "golden"
+    """What a host had measured, which the relying party calls good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ class ReferenceValues:
     events: tuple[ReferenceEvent, ...]
     hypervisor: HypervisorReference
     domains: tuple[DomainReference, ...]
+    origin: Origin = Origin.PREDICTED
 
     def domain(self, name: str) -> DomainReference | None:
         """Return the reference values of the domain of this name; None if there are none."""
@@ -115,6 +125,7 @@ class ReferenceValues:
                 "events": [_event_json(event) for event in self.events],
                 "hypervisor": asdict(self.hypervisor),
                 "domains": [asdict(domain) for domain in self.domains],
+                "origin": self.origin.value,
             }
         )
 
@@ -136,6 +147,7 @@ class ReferenceValues:
             events=tuple(_event(each, BANK_BYTES[bank]) for each in top.objects("events", MAX_EVENTS)),
             hypervisor=_hypervisor(_Object.of(top.take("hypervisor"), "hypervisor")),
             domains=tuple(_domain(each) for each in top.objects("domains", MAX_DOMAINS)),
+            origin=Origin(top.word("origin", tuple(Origin)) if "origin" in top.fields else Origin.PREDICTED),
         )
         top.finish()
         _check(found)

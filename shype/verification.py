@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from acm import policyfile, yamltree
 from attest import appraisal
@@ -42,6 +42,23 @@ MARKS: Final = {
     Verdict.CONTRAINDICATED: "✗",
     Verdict.NONE: "✗",
 }
+
+
+class Trust(Protocol):
+    """What the relying party names beside evidence and reference values, as it was given."""
+
+    @property
+    def policy(self) -> Path: ...
+    @property
+    def nonce(self) -> str: ...
+    @property
+    def anchors(self) -> Path: ...
+    @property
+    def profile(self) -> str: ...
+    @property
+    def enrolment(self) -> Path | None: ...
+    @property
+    def domain(self) -> list[str] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +93,19 @@ def report(request: Request, now: datetime) -> Report:
         shown = Evidence.decode(raw)
     except EvidenceError:
         shown = None  # the verifier says what is wrong with it
-    expected = _expectation(request, shown.host.name if shown else None, now)
+    reference = references.load(request.reference, request.reference_key, request.reference_seen)
+    expected = expectation(request, reference, shown.host.name if shown else None, now)
     signer = _signer(request)
     result = verify(shown or raw, expected)
     token = None if signer is None else _issue(request, result, expected, signer)
     return Report(_exit(result, expected), document(result, token), text(result), _line(result))
 
 
-def _expectation(request: Request, host: str | None, now: datetime) -> Expectation:
+def expectation(
+    request: Trust, reference: references.Loaded, host: str | None, now: datetime
+) -> Expectation:
+    """Read what is named; ``host`` is the one whose enrolment record is looked for among the anchors."""
     profile = read(packaged.find(request.profile, "appraisal"), appraisal.MAX_BYTES)
-    reference = references.load(request.reference, request.reference_key, request.reference_seen)
     policy = read(request.policy, yamltree.MAX_SIZE)
     if not request.anchors.is_dir():
         raise ShypeUsageError(f"{request.anchors}: no such folder; it holds *.pem and enrolled/HOST.json")
@@ -103,7 +123,7 @@ def _expectation(request: Request, host: str | None, now: datetime) -> Expectati
     )
 
 
-def _enrolment(request: Request, host: str | None) -> Enrolment | None:
+def _enrolment(request: Trust, host: str | None) -> Enrolment | None:
     """Return the record that is named, else that of the host in the evidence, if the anchors have one."""
     path = request.enrolment
     if path is None:

@@ -182,8 +182,8 @@ class _Run:
         if policy.excludes(entry.path):
             self.excluded += 1
             return
-        signature = entry.values().get(SIGNATURE, b"")
-        if signature and policy.keys:
+        signature = entry.values().get(SIGNATURE, b"") if policy.keys else b""
+        if signature:
             try:
                 verify_file(FileSignature.decode(signature), entry.file_digest, policy.keys)
             except FileSignatureError as error:

@@ -48,8 +48,10 @@ class RuntimePolicy:
 
     def excludes(self, path: bytes) -> bool:
         """Tell whether a file lies in an excluded folder; a path with ``..`` or ``//`` in it never does."""
+        if not path.startswith(self.excluded):
+            return False
         text = path.decode("utf-8", "surrogateescape")
-        return path.startswith(self.excluded) and normpath(text) == text
+        return normpath(text) == text
 
 
 def _check_excluded(folder: str) -> None:

@@ -46,7 +46,7 @@ def verify(evidence: bytes | Evidence, expected: Expectation) -> Result:
 
 def _host(evidence: Evidence, expected: Expectation) -> Node:
     name = f"host {evidence.host.name}"
-    found, reasons = _authenticate(evidence, expected)
+    found, reasons = authenticate(evidence, expected)
     reasons = [expected.profile.weigh(one) for one in reasons]
     if found is None:
         others = [_unread(part) for part in (*_PARTS, *_asked(expected))]
@@ -57,8 +57,8 @@ def _host(evidence: Evidence, expected: Expectation) -> Node:
     return Node.judge(name, (), [trunk, *_chain(subject), *_domains(evidence, subject)])
 
 
-def _authenticate(evidence: Evidence, expected: Expectation) -> tuple[VerifiedClaims | None, list[Reason]]:
-    """Run steps 1 to 11; claims only if no reason says "not authentic"."""
+def authenticate(evidence: Evidence, expected: Expectation) -> tuple[VerifiedClaims | None, list[Reason]]:
+    """Run steps 1 to 11; claims only if no reason says "not authentic". No claim is appraised."""
     quote = platform.read(evidence, expected)
     if isinstance(quote, Reason):
         return None, [quote]

@@ -83,7 +83,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of the group."""
     verbs = verbs_of(parser)
     _verb(verbs, "predict", "predict PCR 0-9 from boot files", _PREDICT, _predict)
-    reference = _verb(verbs, "reference", "make reference values for a verifier", _REFERENCE, _reference)
+    reference = _verb(
+        verbs, "reference", "make reference values for a verifier", _REFERENCE, _reference, optional=True
+    )
+    golden.register(reference)
     reference.add_argument(
         "--domain", action="append", default=[], type=Path, metavar="CFG", help="xl config; may be repeated"
     )
@@ -125,9 +128,16 @@ def _days(text: str) -> int:
     return days
 
 
-def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> argparse.ArgumentParser:
+def _verb(
+    verbs: Verbs, name: str, line: str, epilog: str, handler: Handler, *, optional: bool = False
+) -> argparse.ArgumentParser:
     verb = add_verb(verbs, name, line, epilog, handler)
-    verb.add_argument("profile", metavar="PROFILE", help="PCR profile: a file, or the name of a packed one")
+    verb.add_argument(
+        "profile",
+        metavar="PROFILE",
+        nargs="?" if optional else None,
+        help="PCR profile: a file, or the name of a packed one",
+    )
     verb.add_argument(
         "--root", type=Path, metavar="DIR", help="the boot disk's folder, instead of the profile's"
     )

@@ -66,6 +66,7 @@ class Command:
 
 
 COMMANDS: Final = (
+    Command(("doctor", "--root", "boot"), (), 1),
     Command(("eventlog", "ovmf.bin"), ("ovmf.bin",)),
     Command(
         ("policy", "decide", "policy.yaml", "--op", "start", "--subject", "cola-web", "--object", "dom0"),
