@@ -14,7 +14,7 @@ from tests.fuzz.targets import TARGETS, eat
 
 SECONDS = int(os.environ.get("SHYPE_FUZZ_SECONDS", "0")) or max(2, 20 // len(NAMES))
 """For each target: 20 s in all, or as many for each as the environment says."""
-KEPT = sorted(path for path in (Path(__file__).parent / "found").iterdir() if path.suffix == ".bin")
+KEPT = sorted(path for path in (Path(__file__).parent / "found").glob("*.bin"))
 SLOW = 1.0
 
 
