@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from acm import policyfile, yamltree
 from attest import appraisal
@@ -44,37 +44,26 @@ MARKS: Final = {
 }
 
 
-class Trust(Protocol):
+@dataclass(frozen=True, slots=True)
+class Trust:
     """What the relying party names beside evidence and reference values, as it was given."""
 
-    @property
-    def policy(self) -> Path: ...
-    @property
-    def nonce(self) -> str: ...
-    @property
-    def anchors(self) -> Path: ...
-    @property
-    def profile(self) -> str: ...
-    @property
-    def enrolment(self) -> Path | None: ...
-    @property
-    def domain(self) -> list[str] | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The arguments of one run, as they were given."""
-
-    evidence: Path
-    reference: Path
-    reference_key: Path | None
-    reference_seen: Path | None
     policy: Path
     nonce: str
     anchors: Path
     profile: str
     enrolment: Path | None
     domain: list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Trust):
+    """The arguments of one run, as they were given."""
+
+    evidence: Path
+    reference: Path
+    reference_key: Path | None
+    reference_seen: Path | None
     ear: Path | None
     ear_key: Path | None
     audience: str | None
@@ -101,9 +90,7 @@ def report(request: Request, now: datetime) -> Report:
     return Report(_exit(result, expected), document(result, token), text(result), _line(result))
 
 
-def expectation(
-    request: Trust, reference: references.Loaded, host: str | None, now: datetime
-) -> Expectation:
+def expectation(request: Trust, reference: references.Loaded, host: str | None, now: datetime) -> Expectation:
     """Read what is named; ``host`` is the one whose enrolment record is looked for among the anchors."""
     profile = read(packaged.find(request.profile, "appraisal"), appraisal.MAX_BYTES)
     policy = read(request.policy, yamltree.MAX_SIZE)

@@ -15,6 +15,7 @@ from attest.reference import MAX_REFERENCE, DomainReference, ReferenceValues
 from hypervisor import hostconfig, xlconfig
 from hypervisor.hostconfig import HostDescription
 from hypervisor.xlspec import DiskSpec
+from shype import golden
 from shype.bootfiles import MAX_FILE, BootFiles, open_profile
 from shype.cli.verb import Handler, Verbs, add_verb, verbs_of
 from shype.files import read_regular, write
@@ -38,7 +39,11 @@ Makes shype.reference/1: the predicted PCRs with the events behind them, what Xe
 report of itself, and the domains that may run. Kernel and ramdisk of a domain config are
 looked for beside the config, or in --images. --host is needed for disks that are named by a path.
 
-Exit: 0 written, 2 a file is missing, 3 a broken profile, grub.cfg or domain config.
+With --from-evidence the values are those of a golden host instead: one that is verified here
+as 'shype verify' does, affirming in all but its boot, which you call good from now on.
+
+Exit: 0 written, 2 a file is missing, 3 a broken profile, grub.cfg or domain config, or
+evidence that does not hold.
 
 Example:
   shype pcrs reference embedded --root build/boot --images build/boot \\
@@ -195,11 +200,7 @@ def _explain(args: argparse.Namespace) -> Report:
 
 
 def _reference(args: argparse.Namespace) -> Report:
-    files, prediction = _predicted(args)
-    host = _host(args.host)
-    domains = [_domain(file, args.images or file.parent, host) for file in args.domain]
-    xen = files.xen(prediction)
-    values = reference_values(files.profile, prediction, xen, domains, version=args.issue)
+    values = golden.values(args) if args.from_evidence else _predicted_values(args)
     raw = _checked(values)
     write(args.output, raw)
     shown: dict[str, Json] = {
@@ -207,11 +208,22 @@ def _reference(args: argparse.Namespace) -> Report:
         "sha256": hashlib.sha256(raw).hexdigest(),
         "name": values.name,
         "version": values.version,
-        "domains": [domain.name for domain in domains],
+        "origin": values.origin.value,
+        "domains": [domain.name for domain in values.domains],
     }
-    names = ", ".join(domain.name for domain in domains) or "none"
-    text = f"{args.output}: {values.name}, issue {values.version}, {values.bank}, domains: {names}"
+    names = ", ".join(domain.name for domain in values.domains) or "none"
+    issue = f"{values.name}, issue {values.version}, {values.origin}, {values.bank}"
+    text = f"{args.output}: {issue}, domains: {names}"
     return Report(Exit.OK, shown, text)
+
+
+def _predicted_values(args: argparse.Namespace) -> ReferenceValues:
+    if args.profile is None or args.nonce or args.anchors or args.policy or args.enrolment or args.name:
+        raise AttestUsageError("name a PROFILE, or --from-evidence with --nonce, --anchors and --policy")
+    files, prediction = _predicted(args)
+    host = _host(args.host)
+    domains = [_domain(file, args.images or file.parent, host) for file in args.domain]
+    return reference_values(files.profile, prediction, files.xen(prediction), domains, version=args.issue)
 
 
 def _checked(values: ReferenceValues) -> bytes:

@@ -17,7 +17,7 @@ from attest.reference_set import sign
 from attest.signer import MemoryKey
 from tests.schemas import validator
 from tests.shype.test_verify_cli import Folder
-from tests.simulators.host import Host, key
+from tests.simulators.host import GOOD_BOOT, NONCE, Host, key
 
 PRIVATE = key("reference").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 PUBLIC = key("reference").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -161,3 +161,49 @@ def test_the_state_is_a_plain_file_that_others_may_read(folder: Folder) -> None:
     put(folder)
     folder.verify(**OPTIONS)
     assert stat.S_IMODE(Path("seen.json").stat().st_mode) == 0o644
+
+
+GOLDEN = (
+    "--nonce",
+    NONCE.hex(),
+    "--anchors",
+    "anchors",
+    "--policy",
+    "policy.yaml",
+    "--appraisal",
+    "embedded",
+)
+
+
+def test_a_golden_host_gives_reference_values(folder: Folder) -> None:
+    folder.show(Host.serving(boot=GOOD_BOOT.replaced(b"vmlinuz", b"new kernel")))
+    assert folder.verify().exit == 1
+    arguments = ("--from-evidence", "evidence.json", *GOLDEN, "--issue", "2", "-o", "golden.json", "--json")
+    found = folder.run("pcrs", "reference", *arguments)
+    validator("pcrs-reference").validate(found.document)
+    assert (found.exit, found.document["origin"], found.document["version"]) == (0, "golden", 2)
+    validator("reference").validate(json.loads(Path("golden.json").read_text()))
+    assert folder.verify(reference="golden.json").exit == 0
+
+
+@pytest.mark.parametrize("missing", ["--nonce", "--anchors", "--policy"])
+def test_a_golden_host_is_verified_or_not_taken(folder: Folder, missing: str) -> None:
+    place = GOLDEN.index(missing)
+    options = GOLDEN[:place] + GOLDEN[place + 2 :]
+    found = folder.run("pcrs", "reference", "--from-evidence", "evidence.json", *options, "-o", "golden.json")
+    assert (found.exit, missing in found.err) == (2, True)
+
+
+def test_evidence_that_does_not_hold_gives_no_reference_values(folder: Folder) -> None:
+    options = [word if word != NONCE.hex() else "00" * 32 for word in GOLDEN]
+    arguments = ("--from-evidence", "evidence.json", *options, "-o", "golden.json", "--json")
+    found = folder.run("pcrs", "reference", *arguments)
+    assert (found.exit, found.document["error"]["code"]) == (3, "nonce-mismatch")
+    assert not Path("golden.json").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("embedded", "--nonce", "00"), ("embedded", "--from-evidence", "evidence.json", *GOLDEN)]
+)
+def test_boot_files_and_a_golden_host_exclude_each_other(folder: Folder, words: tuple[str, ...]) -> None:
+    assert folder.run("pcrs", "reference", *words, "-o", "golden.json").exit == 2

@@ -104,12 +104,17 @@ class TestCase52MissingDigests:
 
 
 class TestCase63HalfRead:
-    def test_nothing_of_a_log_that_is_cut_is_used(self) -> None:
+    def test_nothing_of_a_record_that_is_cut_is_used(self) -> None:
+        """Zeros at the end are the rest of a memory area, and are named as such."""
         raw = agile(*GOOD)
         ends = {len(agile(*GOOD[:count])) for count in range(4)}
         for size in set(range(1, len(raw))) - ends:
-            with pytest.raises(EventLogError):
-                parse(raw[:size])
+            try:
+                log = parse(raw[:size])
+            except EventLogError:
+                continue
+            assert log.padding is not None
+            assert log.padding.offset in ends
 
 
 def test_rules_use_proved_events_only() -> None:
