@@ -89,13 +89,17 @@ class Certificate:
                 raise EndorsementError(
                     EndorsementFailure.STRENGTH, "EK certificate: a key neither RSA nor ECC"
                 )
+            # read now what is parsed late: a year 0 is refused here, and not met by our caller
+            _ = (found.not_valid_before_utc, found.not_valid_after_utc)
             name = hashed.name if hashed else None
             return cls(found, key, found.extensions, found.subject, found.issuer, name)
 
     @property
     def name(self) -> str:
         """The subject (RFC 4514), or the serial number of a certificate without one; for messages."""
-        return self.subject.rfc4514_string() or f"serial {self.raw.serial_number:x}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a serial number below 1
+            return self.subject.rfc4514_string() or f"serial {self.raw.serial_number:x}"
 
     @property
     def der(self) -> bytes:

@@ -19,6 +19,7 @@ from typing import Final
 
 from attest import canonical_json
 from attest.canonical_json import JsonError
+from attest.errors import one_line
 from shype.errors import (
     HostBusyError,
     HostReplyError,
@@ -79,7 +80,7 @@ def call(folder: Path, verb: str, arguments: Mapping[str, Json]) -> Report:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise HostReplyError(f"{folder}: the host's answer to {verb!r} is no reply; see its log") from error
     if error_line is not None:
-        raise _error(report.exit, str(error_line), error_code)
+        raise _error(report.exit, one_line(str(error_line)), error_code)
     return report
 
 

@@ -159,6 +159,7 @@ def walk(boot_files: Path) -> Iterator[Walk]:
         (made.room / "tmp").mkdir()
         (made.room / "build").mkdir()
         (made.room / "build" / "boot").symlink_to(boot_files.resolve())
+        (made.room / "NEW").symlink_to(boot_files.resolve())  # of pcrs explain: the files of an update
         (made.room / "configs").symlink_to(REPOSITORY / "configs")
         made.example("host init", EXAMPLES["host init"].replace("/tmp/h", "/tmp/other"))
         process = made.boot()
