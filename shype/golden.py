@@ -30,6 +30,10 @@ def register(verb: argparse.ArgumentParser) -> None:
 
 def values(args: argparse.Namespace) -> ReferenceValues:
     """Verify the evidence and return its values; raises what a broken, false or missing file raises."""
+    from attest.appraisal import AppraisalProfile  # noqa: PLC0415 - only this way verifies
+    from attest.verifier.golden import golden_values, nothing_expected  # noqa: PLC0415 - only this way verifies
+    from shype import packaged, references, verification  # noqa: PLC0415 - only this way verifies
+
     _check(args)
     trust = verification.Trust(args.policy, args.nonce, args.anchors, args.appraisal, args.enrolment, None)
     evidence = Evidence.decode(read(args.from_evidence, MAX_BYTES))

@@ -61,9 +61,8 @@ side's events are tried. Nothing is verified here: for that there is shype verif
 Exit: 0 all common PCRs are equal, 1 one differs, 2 a file is missing or nothing can
 be compared, 3 a broken file.
 
-Example, for what an update of build/boot since the first line changes:
-  shype pcrs predict embedded --root build/boot --json > before.json
-  shype pcrs explain before.json embedded --root-b build/boot
+Example, for an update of the boot files in NEW:
+  shype pcrs explain embedded embedded --root-a build/boot --root-b NEW
 """
 
 _SIGN = """\
