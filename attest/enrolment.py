@@ -16,28 +16,25 @@ Single use is for the caller to enforce: take the challenge out of the store *be
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import hashlib
 import hmac
-import json
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from attest.ak import check_ak
-from attest.canonical_json import JsonError, decode
 from attest.ek import check_ek
 from attest.endorsement import Anchors, verify_endorsement
 from attest.errors import AttestInputError, AttestUsageError
+from attest.json_record import Fields, encode, is_host, stamp
 from vtpm.errors import StructureError
 from vtpm.tpm2.credential import credential_file, make_credential
 from vtpm.tpm2.public import Public
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 ENROLMENT_SCHEMA: Final = "shype.enrolment/1"
 CHALLENGE_SCHEMA: Final = "shype.enrolment-challenge/1"
@@ -46,10 +43,6 @@ SECRET_SIZE: Final = 32
 """Bytes of the secret: no nameAlg of an EK template has a shorter digest (Part 3, 12.6)."""
 DEFAULT_LIFETIME: Final = timedelta(minutes=10)
 MAX_LIFETIME: Final = timedelta(days=1)
-
-_HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
-_MAX_HOST: Final = 253
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class EnrolmentFailure(StrEnum):
@@ -106,7 +99,7 @@ class Member:
         }
 
     @classmethod
-    def of_fields(cls, fields: _Fields) -> Member:
+    def of_fields(cls, fields: Fields) -> Member:
         """Read the JSON fields; the Name of the AK must be that of its public area."""
         member = cls(
             host=fields.host("host"),
@@ -134,12 +127,12 @@ class Enrolment(Member):
 
     def encode(self) -> bytes:
         """Return the JSON document ``shype.enrolment/1``."""
-        return _encode({"schema": ENROLMENT_SCHEMA, **self.fields(), "enrolled_at": _stamp(self.time)})
+        return encode({"schema": ENROLMENT_SCHEMA, **self.fields(), "enrolled_at": stamp(self.time)})
 
     @classmethod
     def decode(cls, raw: bytes) -> Enrolment:
         """Read what ``encode`` wrote; raises EnrolmentError."""
-        fields = _Fields.decode(raw, ENROLMENT_SCHEMA, {"enrolled_at"})
+        fields = _fields(raw, ENROLMENT_SCHEMA, {"enrolled_at"})
         return Member.of_fields(fields).enrol(fields.time("enrolled_at"))
 
 
@@ -206,20 +199,20 @@ class Challenge:
 
     def encode(self) -> bytes:
         """Return the JSON document ``shype.enrolment-challenge/1``."""
-        return _encode(
+        return encode(
             {
                 "schema": CHALLENGE_SCHEMA,
                 **self.member.fields(),
                 "response_digest": self.response_digest.hex(),
-                "created_at": _stamp(self.created_at),
-                "expires_at": _stamp(self.expires_at),
+                "created_at": stamp(self.created_at),
+                "expires_at": stamp(self.expires_at),
             }
         )
 
     @classmethod
     def decode(cls, raw: bytes) -> Challenge:
         """Read what ``encode`` wrote; raises EnrolmentError."""
-        fields = _Fields.decode(raw, CHALLENGE_SCHEMA, {"response_digest", "created_at", "expires_at"})
+        fields = _fields(raw, CHALLENGE_SCHEMA, {"response_digest", "created_at", "expires_at"})
         digest = fields.hex("response_digest")
         if len(digest) != hashlib.sha256().digest_size:
             raise _malformed("response_digest is not a SHA-256 digest")
@@ -228,7 +221,7 @@ class Challenge:
 
 def check_host(host: str) -> None:
     """Raise AttestUsageError unless ``host`` is a lower-case host name (RFC 1123): a safe file name too."""
-    if len(host) > _MAX_HOST or not _HOST.fullmatch(host):
+    if not is_host(host):
         raise AttestUsageError(f"{host[:80]!a} is not a host name in lower case", code="host-name")
 
 
@@ -238,84 +231,16 @@ def check_known(member: Member, known: Iterable[Enrolment]) -> None:
         same_host = enrolment.host == member.host
         same_tpm = enrolment.ek_name == member.ek_name
         if same_host and not same_tpm:
-            what = f"{member.host} is enrolled with another TPM since {_stamp(enrolment.time)}"
+            what = f"{member.host} is enrolled with another TPM since {stamp(enrolment.time)}"
             raise EnrolmentError(EnrolmentFailure.HOST_HAS_OTHER_TPM, what)
         if same_tpm and not same_host:
             what = f"the TPM shown for {member.host} is that of {enrolment.host}"
             raise EnrolmentError(EnrolmentFailure.TPM_HAS_OTHER_HOST, what)
 
 
-@dataclass(frozen=True, slots=True)
-class _Fields:
-    """The fields of one JSON object; each getter names the field that is wrong."""
-
-    values: Mapping[str, object]
-
-    @classmethod
-    def decode(cls, raw: bytes, schema: str, more: set[str]) -> _Fields:
-        what = schema.partition(".")[2]
-        try:
-            values = decode(raw, what, MAX_FILE)
-        except JsonError as error:
-            raise EnrolmentError(EnrolmentFailure.MALFORMED, str(error)) from None
-        if not isinstance(values, dict) or values.get("schema") != schema:
-            raise _malformed(f"not a JSON object with schema {schema}")
-        expected = {"schema", *(each.name for each in dataclasses.fields(Member)), *more}
-        if values.keys() != expected:
-            raise _malformed(f"fields {sorted(values.keys() ^ expected)} are missing or unknown")
-        return cls(values)
-
-    def text(self, name: str) -> str:
-        value = self.values[name]
-        if not isinstance(value, str) or not value.isprintable():
-            raise _malformed(f"{name} is not printable text")
-        return value
-
-    def flag(self, name: str) -> bool:
-        value = self.values[name]
-        if not isinstance(value, bool):
-            raise _malformed(f"{name} is neither true nor false")
-        return value
-
-    def host(self, name: str) -> str:
-        value = self.text(name)
-        if len(value) > _MAX_HOST or not _HOST.fullmatch(value):
-            raise _malformed(f"{name} is not a host name in lower case")
-        return value
-
-    def hex(self, name: str) -> bytes:
-        text = self.text(name)
-        if not re.fullmatch(r"(?:[0-9a-f]{2})+", text):
-            raise _malformed(f"{name} is not lower-case hexadecimal")
-        return bytes.fromhex(text)
-
-    def base64(self, name: str) -> bytes:
-        text = self.text(name)
-        try:
-            value = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            raise _malformed(f"{name} is not base64") from None
-        if base64.b64encode(value).decode() != text:
-            raise _malformed(f"{name} is not the one base64 form of its bytes")
-        return value
-
-    def time(self, name: str) -> datetime:
-        text = self.text(name)
-        try:
-            value = datetime.strptime(text, _TIME).replace(tzinfo=UTC)
-        except ValueError:
-            raise _malformed(f"{name} is not a time as 2026-01-31T12:00:00Z") from None
-        if _stamp(value) != text:
-            raise _malformed(f"{name} is not a time as 2026-01-31T12:00:00Z")
-        return value
-
-
-def _encode(values: Mapping[str, str | bool]) -> bytes:
-    return json.dumps(values, indent=2).encode() + b"\n"
-
-
-def _stamp(time: datetime) -> str:
-    return time.strftime(_TIME)
+def _fields(raw: bytes, schema: str, more: set[str]) -> Fields:
+    names = {each.name for each in dataclasses.fields(Member)} | more
+    return Fields.decode(raw, schema, names, limit=MAX_FILE, fail=_malformed)
 
 
 def _malformed(message: str) -> EnrolmentError:

@@ -16,6 +16,8 @@ from attest.evidence import Evidence
 from attest.quote_verdict import ShownQuote, judge_quote
 from attest.reference import ReferenceValues
 from attest.reference_set import Seen, sign
+from attest.session import Session
+from attest.session_file import decode_session, encode_session
 from attest.signer import MemoryKey
 from attest.verifier.verify import verify
 from tests.parsers.parser import Parser, chunks, good
@@ -63,6 +65,16 @@ def _open_challenge() -> Challenge:
 def challenge() -> bytes:
     """A challenge as a registrar keeps it, for the host xen1."""
     return _open_challenge().encode()
+
+
+def sessions() -> list[bytes]:
+    """Sessions with the host xen1 as a registrar keeps them: challenged, and with an open nonce."""
+    session = Session.create("xen1", bytes(16), now=NOW)
+    session.send_challenge(_open_challenge(), now=NOW)
+    kept = [encode_session(session)]
+    session.answer(bytes(32), known=(), now=NOW)
+    session.send_nonce(bytes(range(32)), now=NOW)
+    return [*kept, encode_session(session)]
 
 
 def _ear(token: bytes, key: bytes) -> object:
@@ -162,6 +174,7 @@ PARSERS: Final = (
         lambda: [bytes(32)],
         lambda raw: _open_challenge().complete(raw, known=(), now=NOW + timedelta(seconds=1)),
     ),
+    Parser("attest.session_file:decode_session", sessions, decode_session),
     Parser("attest.evidence:Evidence.decode", lambda: [_EVIDENCE.encode()], Evidence.decode),
     Parser(
         "attest.merkle:root_from_proof",
@@ -237,6 +250,9 @@ PARSERS: Final = (
 )
 
 NOT_PARSERS: Final = {
+    "attest.json_record:*": "fed through Enrolment.decode, Challenge.decode and decode_session",
+    "attest.nonce:*": "compares random bytes, reads nothing in them",
+    "attest.session:Session.*": "compares an answer or a nonce, reads nothing in them",
     "attest.reference_set:sign": "writes a set of values that were read before",
     "attest.attester:*": "writes evidence",
     "attest.ear:base64url": "encodes",

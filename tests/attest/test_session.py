@@ -1,0 +1,419 @@
+"""A session of challenge and response: what follows what, and everything else is refused by its own code.
+
+Rows 12, 13, 21 and 22 of facts/attest.md 3.2.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from attest.enrolment import Challenge, EnrolmentError
+from attest.errors import AttestInputError, AttestUsageError
+from attest.nonce import Nonce, check_source
+from attest.result import Verdict
+from attest.session import MAX_ROUNDS, Session, SessionError
+from attest.session_file import decode_session, encode_session
+from attest.session_state import REFUSALS, TRANSITIONS, Event, SessionFailure, State, refusal
+from tests.attest.test_enrolment import NOW, SECRET, challenge, enrolment
+from tests.schemas import validator
+
+NONCE = bytes(range(100, 132))
+OTHER = bytes(range(200, 232))
+SECOND = timedelta(seconds=1)
+COUNTER = itertools.count(1 << 248 | 1)
+CYCLE = itertools.cycle([os.urandom(32) for _ in range(63)])
+
+
+def new(host: str = "xen1") -> Session:
+    return Session.create(host, bytes(range(16)), now=NOW)
+
+
+def challenged(made: Challenge | None = None) -> Session:
+    session = new()
+    session.send_challenge(made or challenge(), now=NOW)
+    return session
+
+
+def enrolled() -> Session:
+    session = challenged()
+    session.answer(SECRET, known=(), now=NOW)
+    return session
+
+
+def asked(nonce: bytes = NONCE) -> Session:
+    session = enrolled()
+    session.send_nonce(nonce, now=NOW)
+    return session
+
+
+def received() -> Session:
+    session = asked()
+    session.receive("xen1", now=NOW)
+    return session
+
+
+def judged(verdict: Verdict = Verdict.AFFIRMING) -> Session:
+    session = received()
+    session.judged(verdict, now=NOW)
+    return session
+
+
+def failed() -> Session:
+    return judged(Verdict.NONE)
+
+
+def expired() -> Session:
+    session = asked()
+    with pytest.raises(SessionError):
+        session.receive("xen1", now=NOW + timedelta(hours=1))
+    return session
+
+
+IN_STATE: dict[State, Any] = {
+    State.CREATED: new,
+    State.CHALLENGED: challenged,
+    State.ENROLLED: enrolled,
+    State.NONCE_SENT: asked,
+    State.EVIDENCE_RECEIVED: received,
+    State.JUDGED: judged,
+    State.FAILED: failed,
+    State.EXPIRED: expired,
+}
+HAPPEN: dict[Event, Any] = {
+    Event.CHALLENGE: lambda session: session.send_challenge(challenge(), now=NOW),
+    Event.ANSWER: lambda session: session.answer(SECRET, known=(), now=NOW),
+    Event.RECOGNISE: lambda session: session.recognise(enrolment(), now=NOW),
+    Event.NONCE: lambda session: session.send_nonce(OTHER, now=NOW),
+    Event.EVIDENCE: lambda session: session.receive("xen1", now=NOW),
+    Event.VERDICT: lambda session: session.judged(Verdict.CONTRAINDICATED, now=NOW),
+    Event.FAIL: lambda session: session.fail(now=NOW),
+}
+"""Every event but TIMEOUT, which the clock makes."""
+
+
+def refused(call: Any, *arguments: Any, **more: Any) -> SessionFailure:
+    with pytest.raises(SessionError) as error:
+        call(*arguments, **more)
+    assert error.value.code == error.value.failure.value
+    return error.value.failure
+
+
+class TestTable:
+    @pytest.mark.parametrize(("state", "event"), list(itertools.product(IN_STATE, HAPPEN)))
+    def test_every_event_in_every_state(self, state: State, event: Event) -> None:
+        """The methods do what the table says, all of it and nothing beside it."""
+        session = IN_STATE[state]()
+        assert session.state is state
+        if event in TRANSITIONS[state]:
+            HAPPEN[event](session)
+            assert session.state is TRANSITIONS[state][event]
+            return
+        assert refused(HAPPEN[event], session) is refusal(state, event)
+        assert session.state is state
+
+    @pytest.mark.parametrize("state", IN_STATE)
+    def test_time_ends_every_session_that_is_not_over(self, state: State) -> None:
+        session = IN_STATE[state]()
+        with suppress(AttestInputError):
+            session.receive("xen1", now=NOW + timedelta(days=2))
+        over = state in {State.FAILED, State.EXPIRED}
+        assert session.state is (state if over else State.EXPIRED)
+
+    def test_an_end_has_no_way_out(self) -> None:
+        assert {state for state, events in TRANSITIONS.items() if not events} == {State.FAILED, State.EXPIRED}
+
+    def test_refusals_are_for_what_is_not_allowed(self) -> None:
+        for event, states in REFUSALS.items():
+            assert all(event not in TRANSITIONS[state] for state in states)
+
+
+class TestRows:
+    def test_12_second_answer(self) -> None:
+        assert refused(enrolled().answer, SECRET, known=(), now=NOW) is SessionFailure.NO_CHALLENGE
+
+    def test_12_wrong_answer_ends_the_session(self) -> None:
+        session = challenged()
+        with pytest.raises(EnrolmentError):
+            session.answer(b"x", known=(), now=NOW)
+        assert session.state is State.FAILED
+        assert refused(session.answer, SECRET, known=(), now=NOW) is SessionFailure.NO_CHALLENGE
+        assert refused(session.send_nonce, NONCE, now=NOW) is SessionFailure.FAILED
+
+    def test_12_late_answer_ends_the_session(self) -> None:
+        session = challenged()
+        with pytest.raises(EnrolmentError):
+            session.answer(SECRET, known=(), now=NOW + timedelta(hours=1))
+        assert session.state is State.FAILED
+
+    @pytest.mark.parametrize("make", [new, challenged])
+    def test_13_evidence_before_activation(self, make: Any) -> None:
+        assert refused(make().receive, "xen1", now=NOW) is SessionFailure.EARLY
+
+    def test_13_evidence_that_nobody_asked_for(self) -> None:
+        assert refused(enrolled().receive, "xen1", now=NOW) is SessionFailure.NOT_ASKED
+
+    def test_13_evidence_after_a_failure(self) -> None:
+        assert refused(failed().receive, "xen1", now=NOW) is SessionFailure.FAILED
+
+    @pytest.mark.parametrize("make", [received, judged])
+    def test_21_second_use(self, make: Any) -> None:
+        assert refused(make().receive, "xen1", now=NOW, nonce=NONCE) is SessionFailure.TWICE
+
+    @pytest.mark.parametrize(
+        "wrong", [b"", NONCE[:-1], NONCE + b"\0", b"\0" + NONCE, NONCE[::-1], OTHER, NONCE[:16] + OTHER[16:]]
+    )
+    def test_21_wrong_nonce_uses_it_up(self, wrong: bytes) -> None:
+        session = asked()
+        assert refused(session.receive, "xen1", now=NOW, nonce=wrong) is SessionFailure.WRONG_NONCE
+        assert refused(session.receive, "xen1", now=NOW, nonce=NONCE) is SessionFailure.FAILED
+
+    def test_21_late_answer_uses_it_up(self) -> None:
+        session = asked()
+        late = NOW + timedelta(minutes=5) + SECOND
+        assert refused(session.receive, "xen1", now=late, nonce=NONCE) is SessionFailure.LATE
+        assert refused(session.receive, "xen1", now=NOW, nonce=NONCE) is SessionFailure.EXPIRED
+
+    def test_21_nonce_of_another_host(self) -> None:
+        session = asked()
+        assert refused(session.receive, "xen2", now=NOW, nonce=NONCE) is SessionFailure.OTHER_HOST
+        assert session.state is State.FAILED
+
+    def test_21_nonce_of_an_earlier_round(self) -> None:
+        session = judged()
+        session.send_nonce(OTHER, now=NOW)
+        assert refused(session.receive, "xen1", now=NOW, nonce=NONCE) is SessionFailure.WRONG_NONCE
+
+    def test_the_right_answer_gives_the_nonce_to_judge_with(self) -> None:
+        assert asked().receive("xen1", now=NOW, nonce=NONCE) == NONCE
+        assert asked().receive("xen1", now=NOW) == NONCE
+
+    def test_no_error_tells_the_nonce(self) -> None:
+        session = asked()
+        with pytest.raises(SessionError) as error:
+            session.receive("xen1", now=NOW, nonce=OTHER)
+        shown = f"{error.value!r}{error.value}{asked()!r}{received()!r}"
+        assert NONCE.hex() not in shown
+        assert repr(NONCE) not in shown
+
+    def test_known_host_needs_no_second_challenge(self) -> None:
+        session = new()
+        session.recognise(enrolment(), now=NOW)
+        session.send_nonce(NONCE, now=NOW)
+        assert session.receive("xen1", now=NOW, nonce=NONCE) == NONCE
+        assert session.ak_name == enrolment().ak_name
+
+    def test_what_is_of_another_host_is_wrong_usage(self) -> None:
+        for call in (
+            lambda: new("xen2").recognise(enrolment(), now=NOW),
+            lambda: new("xen2").send_challenge(challenge(), now=NOW),
+        ):
+            with pytest.raises(AttestUsageError):
+                call()
+
+    def test_a_session_does_not_outlive_its_rounds(self) -> None:
+        session = enrolled()
+        for _ in range(MAX_ROUNDS):
+            session.send_nonce(os.urandom(32), now=NOW)
+            session.receive("xen1", now=NOW)
+            session.judged(Verdict.AFFIRMING, now=NOW)
+        assert refused(session.send_nonce, os.urandom(32), now=NOW) is SessionFailure.EXPIRED
+        assert session.state is State.EXPIRED
+
+    def test_time_without_zone_is_wrong_usage(self) -> None:
+        with pytest.raises(AttestUsageError):
+            asked().receive("xen1", now=NOW.replace(tzinfo=None))
+
+
+class TestNonces:
+    """Row 22: our own nonces are unlike each other, long, and unguessable as far as a test can tell."""
+
+    def test_22_the_systems_source_is_good(self) -> None:
+        check_source(lambda: os.urandom(32))
+
+    @pytest.mark.parametrize(
+        "draw",
+        [
+            lambda: NONCE,
+            lambda: bytes(32),
+            lambda: os.urandom(31),
+            lambda: os.urandom(65),
+            lambda: b"",
+            lambda: os.urandom(8) * 4,
+            lambda: bytes(24) + os.urandom(8),
+            lambda: NONCE[:8] + os.urandom(24),
+            lambda: next(COUNTER).to_bytes(32, "big"),
+            lambda: next(CYCLE),
+        ],
+        ids=[
+            "constant",
+            "zero",
+            "short",
+            "long",
+            "empty",
+            "repeated",
+            "64-bit",
+            "prefix",
+            "counter",
+            "cycle",
+        ],
+    )
+    def test_22_broken_source_is_refused(self, draw: Any) -> None:
+        with pytest.raises(AttestUsageError) as error:
+            check_source(draw)
+        assert error.value.code == "nonce-source"
+
+    @pytest.mark.parametrize("value", [b"", bytes(32), b"\xff" * 64, os.urandom(31), os.urandom(16) * 2])
+    def test_22_weak_nonce_is_never_sent(self, value: bytes) -> None:
+        session = enrolled()
+        with pytest.raises(AttestUsageError) as error:
+            session.send_nonce(value, now=NOW)
+        assert (error.value.code, session.state) == ("nonce-weak", State.ENROLLED)
+
+    def test_22_nonce_is_never_sent_twice(self) -> None:
+        session = judged()
+        with pytest.raises(AttestUsageError) as error:
+            session.send_nonce(NONCE, now=NOW)
+        assert (error.value.code, session.state) == ("nonce-weak", State.JUDGED)
+
+    def test_nonce_does_not_outlive_its_session(self) -> None:
+        session = Session.create("xen1", bytes(16), now=NOW, lifetime=timedelta(minutes=1))
+        session.recognise(enrolment(), now=NOW)
+        assert session.send_nonce(NONCE, now=NOW).expires_at == session.expires_at
+
+    @pytest.mark.parametrize("lifetime", [timedelta(), -SECOND, timedelta(days=2)])
+    def test_lifetimes_are_bounded(self, lifetime: timedelta) -> None:
+        for call in (
+            lambda: enrolled().send_nonce(NONCE, now=NOW, lifetime=lifetime),
+            lambda: Session.create("xen1", bytes(16), now=NOW, lifetime=lifetime),
+        ):
+            with pytest.raises(AttestUsageError):
+                call()
+
+    def test_comparison_takes_the_whole_nonce(self) -> None:
+        nonce = Nonce(NONCE, NOW)
+        assert nonce.is_answered_by(NONCE)
+        assert not any(
+            nonce.is_answered_by(NONCE[:at] + bytes([NONCE[at] ^ 1]) + NONCE[at + 1 :]) for at in range(32)
+        )
+
+
+class TestFile:
+    @pytest.mark.parametrize("state", IN_STATE)
+    def test_every_state_comes_back_and_fits_its_schema(self, state: State) -> None:
+        session = IN_STATE[state]()
+        raw = encode_session(session)
+        validator("session").validate(json.loads(raw))
+        assert decode_session(raw) == session
+
+    def test_kept_session_does_not_hold_the_secret(self) -> None:
+        assert SECRET.hex().encode() not in encode_session(challenged())
+
+    @pytest.mark.parametrize("state", IN_STATE)
+    def test_spent_session_takes_nothing(self, state: State) -> None:
+        session = IN_STATE[state]()
+        spent = decode_session(encode_session(session.spent()))
+        assert spent.state is (State.EXPIRED if state is State.EXPIRED else State.FAILED)
+        assert session.state is state
+
+    @pytest.mark.parametrize(
+        ("make", "changes"),
+        [
+            (asked, {"state": "enrolled"}),
+            (asked, {"state": "judged"}),
+            (asked, {"nonce": None}),
+            (asked, {"nonce_expires_at": None}),
+            (asked, {"nonce": "00" * 32}),
+            (asked, {"nonce": "ab"}),
+            (asked, {"ak_name": None}),
+            (asked, {"ak_name": "000b00"}),
+            (asked, {"used": ["00"]}),
+            (asked, {"used": ["00" * 32] * 2}),
+            (asked, {"used": [1]}),
+            (asked, {"used": "no"}),
+            (asked, {"id": "00"}),
+            (asked, {"host": "../x"}),
+            (asked, {"expires_at": 5}),
+            (asked, {"more": 1}),
+            (asked, {"schema": "shype.session/2"}),
+            (failed, {"state": "nonce-sent"}),
+            (failed, {"state": "challenged"}),
+            (new, {"state": "enrolled"}),
+            (challenged, {"challenge": None}),
+            (challenged, {"challenge": {}}),
+            (challenged, {"challenge": 7}),
+            (challenged, {"host": "xen2"}),
+            (challenged, {"state": "no"}),
+        ],
+    )
+    def test_altered_session_is_refused(self, make: Any, changes: dict[str, object]) -> None:
+        values = {**json.loads(encode_session(make())), **changes}
+        assert refused(decode_session, json.dumps(values).encode()) is SessionFailure.MALFORMED
+
+
+class Sessions(RuleBasedStateMachine):
+    """Whatever a peer and the clock do, no nonce is judged twice, late, or before its host was enrolled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session = new()
+        self.now = NOW
+        self.given: list[bytes] = []
+        self.over = False
+
+    @rule(event=st.sampled_from(sorted(set(HAPPEN) - {Event.EVIDENCE})))
+    def happen(self, event: Event) -> None:
+        with suppress(AttestInputError, AttestUsageError):
+            HAPPEN[event](self.session)
+
+    @rule(seconds=st.integers(1, 900))
+    def wait(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule()
+    def ask(self) -> None:
+        with suppress(AttestInputError):
+            self.session.send_nonce(os.urandom(32), now=self.now)
+
+    @rule(host=st.sampled_from(["xen1", "xen1", "xen2"]), knows=st.sampled_from([None, True, False]))
+    def send(self, host: str, knows: bool | None) -> None:  # noqa: FBT001 - drawn by hypothesis
+        sent = self.session.nonce
+        shown = None if knows is None else sent.value if sent and knows else OTHER[::-1]
+        with suppress(SessionError):
+            taken = self.session.receive(host, now=self.now, nonce=shown)
+            assert sent is not None
+            assert taken == sent.value
+            assert self.now <= sent.expires_at
+            assert (host, self.session.ak_name) == ("xen1", enrolment().ak_name)
+            assert shown in {None, taken}
+            self.given.append(taken)
+
+    @rule()
+    def keep_and_read_back(self) -> None:
+        self.session = decode_session(encode_session(self.session))
+
+    @invariant()
+    def no_nonce_twice(self) -> None:
+        assert len(set(self.given)) == len(self.given)
+
+    @precondition(lambda self: self.session.state in {State.FAILED, State.EXPIRED})
+    @rule()
+    def end(self) -> None:
+        self.over = True
+
+    @invariant()
+    def over_is_over(self) -> None:
+        assert not self.over or self.session.state in {State.FAILED, State.EXPIRED}
+
+
+TestSessions = Sessions.TestCase
+TestSessions.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
