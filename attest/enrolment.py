@@ -10,7 +10,7 @@ given Name is in that same TPM (TPM 2.0 Part 1, 24; Part 3, 12.5 and 12.6). Rule
 4. a challenge is answered once and in time, and no error says what the answer would have been
    (CVE-2023-38201). Only the digest of the secret is kept, so there is nothing to leak.
 
-Single use is for the caller to enforce: take the challenge out of the store *before* ``complete``.
+Single use is for the caller to enforce; :mod:`attest.session` does.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class EnrolmentFailure(StrEnum):
     MALFORMED = "enrolment-malformed"
     HOST_HAS_OTHER_TPM = "host-has-other-tpm"
     TPM_HAS_OTHER_HOST = "tpm-has-other-host"
-    NO_CHALLENGE = "challenge-unknown"
+    NOT_ENROLLED = "host-not-enrolled"
     EXPIRED = "challenge-expired"
     WRONG_RESPONSE = "challenge-response"
 

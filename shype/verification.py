@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from attest.verifier.claims import Expectation
 from attest.verifier.verify import NOT_EVALUATED, verify
 from shype import packaged, references
 from shype.anchors import read_anchors
+from shype.enrolments import open_store
 from shype.errors import ShypeUsageError
 from shype.files import read, write
 from shype.report import Exit, Json, Report
@@ -49,7 +50,7 @@ class Trust:
     """What the relying party names beside evidence and reference values, as it was given."""
 
     policy: Path
-    nonce: str
+    nonce: str | None
     anchors: Path
     profile: str
     enrolment: Path | None
@@ -61,6 +62,7 @@ class Request(Trust):
     """The arguments of one run, as they were given."""
 
     evidence: Path
+    session: Path | None
     reference: Path
     reference_key: Path | None
     reference_seen: Path | None
@@ -81,13 +83,32 @@ def report(request: Request, now: datetime) -> Report:
     try:
         shown = Evidence.decode(raw)
     except EvidenceError:
+        if request.session is not None:
+            raise  # whose session it would use up, it does not say
         shown = None  # the verifier says what is wrong with it
     reference = references.load(request.reference, request.reference_key, request.reference_seen)
     expected = expectation(request, reference, shown.host.name if shown else None, now)
     signer = _signer(request)
-    result = verify(shown or raw, expected)
+    if request.session is None or shown is None:
+        result = verify(shown or raw, expected)
+    else:
+        result = _judge_answer(shown, expected, request.session, now)
     token = None if signer is None else _issue(request, result, expected, signer)
     return Report(_exit(result, expected), document(result, token), text(result), _line(result))
+
+
+def _judge_answer(shown: Evidence, expected: Expectation, folder: Path, now: datetime) -> Result:
+    """Judge evidence with the nonce of the session with its host, which is used up before anything else."""
+    if not folder.is_dir():
+        raise ShypeUsageError(f"{folder}: no such folder; 'shype enroll' keeps its sessions there")
+    with open_store(folder) as store, store.session(shown.host.name) as session:
+        nonce = session.receive(shown.host.name, now=now)
+        record = expected.enrolment
+        if record is not None and record.ak_name != session.ak_name:
+            record = None  # it was enrolled anew since the nonce was sent
+        result = verify(shown, replace(expected, nonce=nonce, enrolment=record))
+        session.judged(result.verdict, now=now)
+    return result
 
 
 def expectation(request: Trust, reference: references.Loaded, host: str | None, now: datetime) -> Expectation:
@@ -103,7 +124,7 @@ def expectation(request: Trust, reference: references.Loaded, host: str | None, 
         policy=policyfile.load(policy, request.policy.name),
         profile=appraisal.AppraisalProfile.decode(profile),
         enrolment=_enrolment(request, host),
-        nonce=_nonce(request.nonce),
+        nonce=b"" if request.nonce is None else _nonce(request.nonce),
         now=now,
         anchors=read_anchors(request.anchors),
         domains=None if request.domain is None else frozenset(request.domain),

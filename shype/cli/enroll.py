@@ -15,6 +15,8 @@ from shype.report import Exit, Json, Report
 if TYPE_CHECKING:
     from attest.enrolment import Challenge, Enrolment
     from attest.errors import AttestInputError
+    from attest.session import Session
+    from shype.enrolments import EnrolmentStore
     from vtpm.tpm2.public import Public
 
 _CHALLENGE = """\
@@ -37,10 +39,24 @@ Example:
   shype enroll complete --host xen1 --response secret --state registrar/ -o enrolment.json
 """
 
+_NONCE = """\
+The host must be enrolled in the state folder. Its answer is judged by 'shype
+verify FILE --session registrar/', once: a second answer, a late one, or one to
+an earlier nonce is refused. A second nonce for a host takes the place of the
+first.
+
+Exit: 0 nonce printed, 1 refused, 2 wrong usage, 3 not well-formed.
+
+Example:
+  shype enroll nonce --host xen1 --state registrar/
+"""
+
 _MAX_CERTIFICATES = 1024 * 1024
 _MAX_RESPONSE = 64
 _SEED_SIZE = 64
-_MALFORMED = frozenset({"ak-malformed", "ek-malformed", "ek-certificate-malformed", "enrolment-malformed"})
+_MALFORMED = frozenset(
+    {"ak-malformed", "ek-malformed", "ek-certificate-malformed", "enrolment-malformed", "session-malformed"}
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +81,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     complete = _verb(verbs, "complete", "check the answer and enrol the host", _COMPLETE, _complete)
     complete.add_argument("--response", required=True, type=Path, metavar="FILE", help="what the TPM opened")
     complete.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="enrolment record")
+    nonce = _verb(verbs, "nonce", "make a nonce for evidence of an enrolled host", _NONCE, _nonce)
+    nonce.add_argument(
+        "--valid-for", type=int, default=300, metavar="SECONDS", help="time to answer (default %(default)s)"
+    )
 
 
 def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> argparse.ArgumentParser:
@@ -76,20 +96,24 @@ def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> 
 
 def _challenge(arguments: argparse.Namespace) -> Report:
     from attest.errors import AttestInputError
+    from attest.session import ID_SIZE, Session
     from shype.enrolments import open_store
     from shype.files import SECRET, replacing
 
+    now = datetime.now(UTC)
     try:
         with open_store(arguments.state) as store, replacing(arguments.output, SECRET) as commit:
-            challenge, blob = _make(arguments, store.known())
+            challenge, blob = _make(arguments, store.known(), now)
+            session = Session.create(arguments.host, os.urandom(ID_SIZE), now=now)
+            session.send_challenge(challenge, now=now)
             commit(blob)
-            store.put_challenge(challenge)
+            store.put_session(session)
     except AttestInputError as error:
         return _refused(arguments.host, error, {"challenge": None})
     return _challenged(challenge, arguments.output)
 
 
-def _make(arguments: argparse.Namespace, known: list[Enrolment]) -> tuple[Challenge, bytes]:
+def _make(arguments: argparse.Namespace, known: list[Enrolment], now: datetime) -> tuple[Challenge, bytes]:
     from attest.certificate import decode_certificate
     from attest.ek import MAX_FILE, decode_ek
     from attest.enrolment import SECRET_SIZE, Challenge
@@ -107,8 +131,8 @@ def _make(arguments: argparse.Namespace, known: list[Enrolment]) -> tuple[Challe
         known=known,
         secret=os.urandom(SECRET_SIZE),
         seed=os.urandom(_SEED_SIZE),
-        now=datetime.now(UTC),
-        lifetime=timedelta(seconds=arguments.valid_for),
+        now=now,
+        lifetime=_seconds(arguments.valid_for),
         intermediates=tuple(intermediates),
     )
 
@@ -132,13 +156,65 @@ def _complete(arguments: argparse.Namespace) -> Report:
     response = read(arguments.response, _MAX_RESPONSE)
     try:
         with open_store(arguments.state) as store, replacing(arguments.output, SECRET) as commit:
-            challenge = store.take_challenge(arguments.host)
-            enrolment = challenge.complete(response, known=store.known(), now=datetime.now(UTC))
+            known = store.known()
+            with store.session(arguments.host) as session:
+                enrolment = session.answer(response, known=known, now=datetime.now(UTC))
             store.put_enrolment(enrolment)
             commit(enrolment.encode())
     except AttestInputError as error:
         return _refused(arguments.host, error, {"enrolment": None})
     return _enrolled(enrolment, arguments.output)
+
+
+def _nonce(arguments: argparse.Namespace) -> Report:
+    from attest.errors import AttestInputError
+    from attest.nonce import NONCE_SIZE, check_source
+    from shype.enrolments import open_store
+    from shype.errors import ShypeUsageError
+
+    def draw() -> bytes:
+        return os.urandom(NONCE_SIZE)
+
+    if not arguments.state.is_dir():
+        raise ShypeUsageError(f"{arguments.state}: no such folder; 'shype enroll challenge' makes it")
+    check_source(draw)
+    now = datetime.now(UTC)
+    try:
+        with open_store(arguments.state) as store:
+            session = _session(store, arguments.host, now)
+            nonce = session.send_nonce(draw(), now=now, lifetime=_seconds(arguments.valid_for))
+            store.put_session(session)
+    except AttestInputError as error:
+        return _refused(arguments.host, error, {"nonce": None})
+    made: Json = {
+        "value": nonce.value.hex(),
+        "session": session.id,
+        "expires_at": f"{nonce.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    return Report(Exit.OK, {**_head(arguments.host, "asked"), "nonce": made}, nonce.value.hex())
+
+
+def _session(store: EnrolmentStore, host: str, now: datetime) -> Session:
+    """Return the session that goes on, or a new one with a host that is enrolled."""
+    from attest.session import ID_SIZE, Session, SessionError
+    from attest.session_state import SessionFailure, State
+
+    enrolment = store.enrolment(host)
+    found = store.find_session(host)
+    if found is not None and now <= found.expires_at:
+        if found.state is State.CHALLENGED:
+            what = f"{host}: a challenge is open: answer it first (shype enroll complete)"
+            raise SessionError(SessionFailure.ORDER, what)
+        if found.state in {State.ENROLLED, State.JUDGED} and found.ak_name == enrolment.ak_name:
+            return found
+    session = Session.create(host, os.urandom(ID_SIZE), now=now)
+    session.recognise(enrolment, now=now)
+    return session
+
+
+def _seconds(count: int) -> timedelta:
+    """Return a lifetime; what no timedelta holds is refused as too long by who takes it."""
+    return timedelta(seconds=max(-1, min(count, 10**9)))
 
 
 def _challenged(challenge: Challenge, output: Path) -> Report:

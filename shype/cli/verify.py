@@ -12,7 +12,9 @@ EPILOG = """\
 FILE is the evidence that 'shype attest' wrote for your nonce. Nothing but the
 named files is read, nothing is asked over a network, and what the evidence
 says counts only as far as the enrolled TPM has signed it. A nonce is good for
-one verification: make a new one each time (openssl rand -hex 32).
+one verification. With --session it is the one that 'shype enroll nonce' made,
+and is used up by the first answer, right or wrong; with --nonce that is yours
+to see to: make a new one each time (openssl rand -hex 32).
 
 --anchors DIR holds the CA certificates of TPM makers (*.pem) and the enrolment
 records of your hosts (enrolled/HOST.json, from 'shype enroll').
@@ -45,8 +47,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", type=Path, required=True, metavar="F", help="the ACM policy to find enforced"
     )
-    parser.add_argument(
-        "--nonce", required=True, metavar="HEX|@F", help="your nonce, or a file with it, in hex"
+    challenge = parser.add_mutually_exclusive_group(required=True)
+    challenge.add_argument("--nonce", metavar="HEX|@F", help="your nonce, or a file with it, in hex")
+    challenge.add_argument(
+        "--session", type=Path, metavar="FOLDER", help="the registrar's folder, where the nonce is kept"
     )
     parser.add_argument("--anchors", type=Path, required=True, metavar="DIR", help="what you trust")
     parser.add_argument(

@@ -58,13 +58,14 @@ def _enrolled(raw: bytes) -> None:
         store.known()
 
 
-def _pending(raw: bytes) -> None:
+def _kept(raw: bytes) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as room,
         enrolments.open_store(Path(room)) as store,
     ):
-        (Path(room) / "pending" / "xen1.json").write_bytes(raw)
-        store.take_challenge("xen1")
+        (Path(room) / "sessions" / "xen1.json").write_bytes(raw)
+        with store.session("xen1"):
+            pass
 
 
 def _created(raw: bytes) -> None:
@@ -144,7 +145,7 @@ PARSERS: Final = (
         "enrolled",
         files=True,
     ),
-    Parser("shype.enrolments:open_store", lambda: [of_attest.challenge()], _pending, "pending", files=True),
+    Parser("shype.enrolments:open_store", of_attest.sessions, _kept, "sessions", files=True),
     Parser("shype.host.embedded:create", lambda: [good("embedded.yaml")], _created),
     Parser("shype.host.socket:call", lambda: [_REPLY], _called, files=True),
     Parser(

@@ -114,6 +114,7 @@ def carried_out(walk: Walk) -> None:
     walk.example("enroll challenge")
     walk.prepare("shype host activate tmp/h --challenge challenge -o secret")
     walk.example("enroll complete")
+    walk.example("enroll nonce")
     walk.example("policy load")
     walk.example("domain launch")
     walk.example("pcrs predict")

@@ -161,6 +161,10 @@ COMMANDS: Final = (
         ),
         ("ek.crt", "ek.pub", "ak.pub", "anchors/maker.pem"),
     ),
+    Command(
+        ("enroll", "nonce", "--host", "xen1.example", "--state", "anchors"),
+        ("anchors/enrolled/xen1.example.json",),
+    ),
 )
 """Every offline command but ``enroll complete``, which needs a TPM's answer."""
 
