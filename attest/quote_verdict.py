@@ -8,7 +8,9 @@ It judges a quote, not a platform. Steps in order; a step that finds the evidenc
 4. the event log replays to the quoted values: each PCR that the log extends, and PCR 0 to 9 of a firmware log
    whether it extends them or not (PFP 1.06, 2.3.4: firmware and loader measure there, and log it);
 5. a bank stronger than SHA-1 is in the quote, unless SHA-1 was asked for by name;
-6. the TPM does not doubt its own clock (Part 2, 10.11.1: safe).
+6. the TPM does not doubt its own clock (Part 2, 10.11.1: safe);
+7. clock, counters and firmware go on from an earlier quote by the same key, if one is given
+   (:mod:`attest.quote_history`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from attest.ak import AkError, AkFailure, BareKey, decode_ak
+from attest.errors import AttestUsageError
 from attest.eventlog.log import EventLog, EventLogError, LogFormat
 from attest.eventlog.read import parse
 from attest.eventlog.replay import ReplayError, replay, verify_replay
@@ -32,7 +35,10 @@ from attest.quote import (
     check_required,
     verify_quote,
 )
+from attest.quote_history import Told
 from attest.result import Reason, Verdict, worst
+from vtpm.errors import StructureError
+from vtpm.tpm2.attestation import Attest
 from vtpm.tpm2.constants import Alg
 
 if TYPE_CHECKING:
@@ -61,7 +67,7 @@ class Check(StrEnum):
     EVENT_LOG = "event-log"
     CLOCK = "clock-safe"
     EARLIER = "earlier-quote"
-    """That clock and counters went on since an earlier quote; nobody shows one here."""
+    """That clock, counters and firmware went on since an earlier quote."""
     ENROLMENT = "enrolment"
     """That the key was proved to be in the TPM of a known host."""
 
@@ -97,6 +103,8 @@ class ShownQuote:
     signature: bytes
     pcrs: bytes | None = None
     eventlog: bytes | None = None
+    earlier: tuple[bytes, bytes] | None = None
+    """Message and signature of an earlier quote by the same key, which the verifier kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,8 @@ def judge_quote(shown: ShownQuote, *, nonce: bytes, required: PcrSelection | Non
     if _check_beside(run, verified, shown, required):
         _check_bank(run, verified, required)
         _check_clock(run, verified)
+        if shown.earlier is not None:
+            _check_earlier(run, key, verified, *shown.earlier)
     return run.end(verified)
 
 
@@ -261,3 +271,24 @@ def _check_clock(run: _Run, verified: VerifiedQuote) -> None:
     else:
         what = "the TPM says that its clock may have been higher before (safe = NO)"
         run.fail(Check.CLOCK, "clock-unsafe", what, Verdict.INCONCLUSIVE)
+
+
+def _check_earlier(
+    run: _Run, key: Public | BareKey, verified: VerifiedQuote, message: bytes, signature: bytes
+) -> None:
+    """Step 7. The nonce of the earlier quote was checked when it was new."""
+    try:
+        nonce = Attest.decode(message).extra_data
+        before = verify_quote(key, message, signature, extra_data=nonce)
+    except (QuoteError, StructureError, AttestUsageError) as error:
+        run.fail(Check.EARLIER, "earlier-quote-invalid", f"the earlier quote: {error}", Verdict.NONE)
+        return
+    told, then = (Told(each.clock, each.firmware_version) for each in (verified, before))
+    if back := told.contradicts(then):
+        run.fail(Check.EARLIER, "clock-back", back, Verdict.NONE)
+    elif changed := told.firmware_changed(then):
+        run.fail(Check.EARLIER, "tpm-firmware-changed", changed, Verdict.CONTRAINDICATED)
+    elif resumed := told.resumed(then.clock.reset_count, then.clock.restart_count):
+        run.fail(Check.EARLIER, "tpm-resumed", resumed, Verdict.CONTRAINDICATED)
+    else:
+        run.checked.append(Check.EARLIER)

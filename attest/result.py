@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from attest.canonical_json import Json
 from attest.errors import AttestUsageError
+from attest.quote_history import Told
 
 
 class Verdict(StrEnum):
@@ -106,6 +107,8 @@ class Result:
     root: Node
     nonce: bytes = b""
     policy_ids: tuple[str, ...] = ()
+    told: Told | None = None
+    """What the host's quote says of its TPM; None unless the platform is authentic."""
 
     @property
     def verdict(self) -> Verdict:

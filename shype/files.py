@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import tempfile
@@ -73,6 +74,17 @@ def write(path: Path, content: bytes, mode: int = PUBLIC) -> None:
 def write_secret(path: Path, content: bytes) -> None:
     """Like ``write``; only the owner may read it, from the first byte on."""
     write(path, content, SECRET)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder that is there: whoever reads, decides and replaces takes turns."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync(folder: Path) -> None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +20,7 @@ from attest.errors import AttestInputError
 from attest.reference import ReferenceValues
 from attest.reference_set import MAX_SEEN, MAX_SET, SCHEMA, ReferenceSet, Seen, verify
 from shype.errors import ShypeUsageError
-from shype.files import read, write
+from shype.files import locked, read, write
 
 _MARK: Final = SCHEMA.encode()
 _COORDINATE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -99,18 +95,8 @@ def _is_set(raw: bytes) -> bool:
 
 def _remember(found: ReferenceSet, file: Path) -> None:
     """Refuse a set that is rolled back, and keep what is seen now: two verifiers take turns."""
-    with _locked(file.parent):
+    with locked(file.parent):
         before = Seen.decode(read(file, MAX_SEEN)) if file.exists() else Seen()
         after = before.admit(found)
         if after != before or not file.exists():
             write(file, after.encode())
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

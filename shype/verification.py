@@ -31,6 +31,7 @@ from shype.anchors import read_anchors
 from shype.enrolments import open_store
 from shype.errors import ShypeUsageError
 from shype.files import read, write
+from shype.quotehistory import remembered
 from shype.report import Exit, Json, Report
 
 MAX_KEY: Final = 8192
@@ -55,6 +56,10 @@ class Trust:
     profile: str
     enrolment: Path | None
     domain: list[str] | None
+
+    def record(self, host: str) -> Path:
+        """Return where the enrolment of a host stands; ``host`` is a host name, as the decoder admits."""
+        return self.enrolment or self.anchors / "enrolled" / f"{host}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +94,30 @@ def report(request: Request, now: datetime) -> Report:
     reference = references.load(request.reference, request.reference_key, request.reference_seen)
     expected = expectation(request, reference, shown.host.name if shown else None, now)
     signer = _signer(request)
-    if request.session is None or shown is None:
-        result = verify(shown or raw, expected)
-    else:
-        result = _judge_answer(shown, expected, request.session, now)
+    result = _judge(request, shown or raw, expected)
     token = None if signer is None else _issue(request, result, expected, signer)
     return Report(_exit(result, expected), document(result, token), text(result), _line(result))
 
 
-def _judge_answer(shown: Evidence, expected: Expectation, folder: Path, now: datetime) -> Result:
-    """Judge evidence with the nonce of the session with its host, which is used up before anything else."""
+def _judge(request: Request, shown: Evidence | bytes, expected: Expectation) -> Result:
+    """Judge by what is expected and, of a host that is enrolled, by what its TPM said before."""
+    if isinstance(shown, bytes):
+        return verify(shown, expected)
+    if expected.enrolment is None:
+        return _judge_answer(request, shown, expected)
+    record = request.record(shown.host.name)
+    with remembered(record, expected.enrolment) as (earlier, remember):
+        result = _judge_answer(request, shown, replace(expected, earlier=earlier))
+        if result.told is not None:
+            remember(result.told)
+    return result
+
+
+def _judge_answer(request: Request, shown: Evidence, expected: Expectation) -> Result:
+    """Judge evidence; the nonce of a session that is named is used up before anything else."""
+    folder, now = request.session, expected.now
+    if folder is None:
+        return verify(shown, expected)
     if not folder.is_dir():
         raise ShypeUsageError(f"{folder}: no such folder; 'shype enroll' keeps its sessions there")
     with open_store(folder) as store, store.session(shown.host.name) as session:
@@ -133,12 +152,9 @@ def expectation(request: Trust, reference: references.Loaded, host: str | None, 
 
 def _enrolment(request: Trust, host: str | None) -> Enrolment | None:
     """Return the record that is named, else that of the host in the evidence, if the anchors have one."""
-    path = request.enrolment
-    if path is None:
-        path = request.anchors / "enrolled" / f"{host}.json"  # the decoder admits host names only
-        if host is None or not path.exists():
-            return None
-    return Enrolment.decode(read(path, MAX_ENROLMENT))
+    if request.enrolment is None and (host is None or not request.record(host).exists()):
+        return None
+    return Enrolment.decode(read(request.record(host or ""), MAX_ENROLMENT))
 
 
 def _nonce(given: str) -> bytes:

@@ -19,6 +19,7 @@ from attest.endorsement import Anchors, Endorsement
 from attest.enrolment import Enrolment
 from attest.eventlog.replay import VerifiedEvents
 from attest.evidence import DomainEvidence, Evidence
+from attest.quote_history import QuoteHistory, Told
 from attest.reference import ReferenceValues
 from attest.runtime_events import (
     DomainCommitment,
@@ -44,7 +45,7 @@ class Expectation:
     ``reference_expires`` the time until which they are good; None for ever.
     ``enrolment`` is the record of the host that the evidence names, None where there is none. ``domains`` are
     the names of the domains to be appraised; None for all that reference values and evidence name.
-    ``earlier`` is the clock of an earlier verified quote of this host, where the caller kept one.
+    ``earlier`` is what earlier authentic quotes of the enrolled TPM said, where the caller kept it.
     """
 
     reference: ReferenceValues
@@ -56,7 +57,7 @@ class Expectation:
     now: datetime
     anchors: Anchors
     domains: frozenset[str] | None = None
-    earlier: ClockInfo | None = None
+    earlier: QuoteHistory | None = None
     reference_expires: datetime | None = None
 
     @property
@@ -80,6 +81,11 @@ class HostQuote:
     claim: QuoteClaim
     expected: Expectation
     endorsement: Endorsement | str
+
+    @property
+    def told(self) -> Told:
+        """What the quote says of its TPM."""
+        return Told(self.claim.attest.clock, self.claim.attest.firmware_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +131,13 @@ class VerifiedClaims:
     runtime: RuntimeFacts
     root: bytes
     ak_name: bytes
-    clock: ClockInfo
+    told: Told
     software: bool
+
+    @property
+    def clock(self) -> ClockInfo:
+        """Clock and counters of the host's TPM."""
+        return self.told.clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,15 +149,27 @@ def reference_age(quote: HostQuote) -> list[Reason]:
 
 def clock(quote: HostQuote) -> list[Reason]:
     """Check that counters and clock went on since an earlier quote, and are safe (Part 1, 36.3)."""
-    now, earlier = quote.claim.attest.clock, quote.expected.earlier
-    if earlier is not None:
-        before = (earlier.reset_count, earlier.restart_count, earlier.clock)
-        after = (now.reset_count, now.restart_count, now.clock)
-        if after < before or now.clock < earlier.clock:
-            return [reason("clock-back", f"reset, restart, clock: {after} now, {before} in an earlier quote")]
-    if quote.expected.profile.require_safe_clock and not now.safe:
+    earlier = quote.expected.earlier
+    back = "" if earlier is None else quote.told.contradicts(earlier.told)
+    if back:
+        return [reason("clock-back", back)]
+    if quote.expected.profile.require_safe_clock and not quote.told.clock.safe:
         return [reason("clock-unsafe", "clockInfo.safe is NO: the TPM lost power and its clock may repeat")]
     return []
+
+
+def tpm_firmware(quote: HostQuote) -> list[Reason]:
+    """Check that the TPM runs the firmware that it was enrolled with (Part 2, 10.12.8)."""
+    earlier = quote.expected.earlier
+    changed = "" if earlier is None else earlier.firmware_changed(quote.expected.enrolment, quote.told)
+    return [reason("tpm-firmware-changed", f"{changed}: enrol it again if that is right")] if changed else []
+
+
+def not_resumed(quote: HostQuote) -> list[Reason]:
+    """Check that the TPM was not resumed since the host's first quote of this reset (CVE-2018-6622)."""
+    earlier = quote.expected.earlier
+    resumed = "" if earlier is None else earlier.resumed(quote.told)
+    return [reason("tpm-resumed", f"{resumed}: reboot it from cold")] if resumed else []
 
 
 def authenticate(quote: HostQuote) -> VerifiedClaims | Reason:
@@ -185,7 +197,7 @@ def authenticate(quote: HostQuote) -> VerifiedClaims | Reason:
         runtime=runtime,
         root=signed_root(quote),
         ak_name=quote.claim.key.name(),
-        clock=quote.claim.attest.clock,
+        told=quote.told,
         software=isinstance(quote.endorsement, str) or quote.endorsement.is_software,
     )
 

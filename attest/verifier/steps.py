@@ -14,7 +14,8 @@ QUOTE, for the host here and for every vTPM in step 24
  8. one PCR bank, every demanded PCR, values for the quoted PCRs only (Part 2, 10.6; CVE-2022-0317);
  9. the values hash to the quoted digest (Part 3, 18.4).
 PLATFORM_STATE
-10. the clock went on since an earlier quote, and the TPM vouches for it (Part 1, 36.3);
+10. the clock went on since an earlier quote, and the TPM vouches for it (Part 1, 36.3); its firmware is the
+    one it was enrolled with, and it was not resumed since this boot was first quoted (36.6);
 11. the logs replay to the quoted PCRs (PFP 1.06, 10; CEL 1.0): only now are events facts.
 FIRMWARE, LOADER, XEN, DOM0
 12. PCR 0-7 by component (PFP 1.06, 2.3.4), and a log where the profile wants one;
@@ -60,7 +61,7 @@ PLATFORM: Final = (
     platform.reference_age,
 )
 QUOTE: Final = (quotes.signature, quotes.nonce, quotes.selection, quotes.digest)
-PLATFORM_STATE: Final = (platform.clock,)
+PLATFORM_STATE: Final = (platform.clock, platform.tpm_firmware, platform.not_resumed)
 FIRMWARE: Final = (firmware.compared, firmware.log_shown, firmware.as_expected)
 LOADER: Final = (loader.compared, loader.as_expected)
 XEN: Final = (

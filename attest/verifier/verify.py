@@ -41,20 +41,22 @@ def verify(evidence: bytes | Evidence, expected: Expectation) -> Result:
     except EvidenceError as error:
         root = Node.judge("host", [reason("evidence-malformed", str(error))])
         return Result(root, expected.nonce, _policy_ids(expected))
-    return Result(_host(shown, expected), expected.nonce, _policy_ids(expected))
+    root, claims = _host(shown, expected)
+    told = None if claims is None else claims.told
+    return Result(root, expected.nonce, _policy_ids(expected), told)
 
 
-def _host(evidence: Evidence, expected: Expectation) -> Node:
+def _host(evidence: Evidence, expected: Expectation) -> tuple[Node, VerifiedClaims | None]:
     name = f"host {evidence.host.name}"
     found, reasons = authenticate(evidence, expected)
     reasons = [expected.profile.weigh(one) for one in reasons]
     if found is None:
         others = [_unread(part) for part in (*_PARTS, *_asked(expected))]
-        return Node.judge(name, (), [Node.judge("platform", reasons), *others])
+        return Node.judge(name, (), [Node.judge("platform", reasons), *others]), None
     compared = boot.compare(found.pcrs, found.firmware, expected.reference, expected.profile)
     subject = Appraised(found, expected, compared)
     trunk = Node.judge("platform", reasons, notes=_platform_notes(subject))
-    return Node.judge(name, (), [trunk, *_chain(subject), *_domains(evidence, subject)])
+    return Node.judge(name, (), [trunk, *_chain(subject), *_domains(evidence, subject)]), found
 
 
 def authenticate(evidence: Evidence, expected: Expectation) -> tuple[VerifiedClaims | None, list[Reason]]:

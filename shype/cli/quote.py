@@ -24,6 +24,7 @@ PEM key, enrolment) stands under not_checked.
   --signature  tpm2_quote -s, -f tss or -f plain
   --pcrs       tpm2_quote -o, -F serialized or -F values
   --eventlog   binary_bios_measurements, or a CEL-JSON log
+  --earlier-…  message and signature of a quote by this key that you judged before
 
 Exit: 0 affirming, 1 contraindicated, 2 wrong usage, 3 not authentic or not
 well-formed, 4 inconclusive.
@@ -50,6 +51,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--nonce", required=True, type=_nonce, metavar="HEX", help="the whole challenge")
     verify.add_argument("--pcrs", type=Path, metavar="FILE", help="PCR values that belong to the quote")
     verify.add_argument("--eventlog", type=Path, metavar="FILE", help="event log to replay to these values")
+    verify.add_argument("--earlier-message", type=Path, metavar="FILE", help="of a quote judged before")
+    verify.add_argument("--earlier-signature", type=Path, metavar="FILE", help="of a quote judged before")
     verify.add_argument(
         "--require-pcrs",
         type=_selection,
@@ -61,14 +64,19 @@ def register(parser: argparse.ArgumentParser) -> None:
 def _verify(arguments: argparse.Namespace) -> Report:
     from attest.quote_verdict import ShownQuote, judge_quote
     from attest.result import Verdict
+    from shype.errors import ShypeUsageError
     from shype.files import read
 
+    before = (arguments.earlier_message, arguments.earlier_signature)
+    if (before[0] is None) != (before[1] is None):
+        raise ShypeUsageError("--earlier-message and --earlier-signature belong together")
     shown = ShownQuote(
         ak=read(arguments.ak, _MAX_SHOWN),
         message=read(arguments.message, _MAX_SHOWN),
         signature=read(arguments.signature, _MAX_SHOWN),
         pcrs=read(arguments.pcrs, _MAX_EVENTLOG) if arguments.pcrs else None,
         eventlog=read(arguments.eventlog, _MAX_EVENTLOG) if arguments.eventlog else None,
+        earlier=(read(before[0], _MAX_SHOWN), read(before[1], _MAX_SHOWN)) if all(before) else None,
     )
     answer = judge_quote(shown, nonce=arguments.nonce, required=arguments.require_pcrs)
     exits = {

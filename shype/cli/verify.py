@@ -17,7 +17,8 @@ and is used up by the first answer, right or wrong; with --nonce that is yours
 to see to: make a new one each time (openssl rand -hex 32).
 
 --anchors DIR holds the CA certificates of TPM makers (*.pem) and the enrolment
-records of your hosts (enrolled/HOST.json, from 'shype enroll').
+records of your hosts (enrolled/HOST.json, from 'shype enroll'). Beside a record
+HOST.clock is written: what the host's TPM said last. It must not go back.
 
 Exit: 0 affirming, 1 contraindicated (or warning), 2 wrong usage or a missing
 file, 3 not authentic or not well-formed, 4 inconclusive.

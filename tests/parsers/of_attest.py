@@ -13,6 +13,7 @@ from attest.appraisal import AppraisalProfile
 from attest.endorsement import Anchors, verify_endorsement
 from attest.enrolment import Challenge, Enrolment
 from attest.evidence import Evidence
+from attest.quote_history import QuoteHistory, Told, after
 from attest.quote_verdict import ShownQuote, judge_quote
 from attest.reference import ReferenceValues
 from attest.reference_set import Seen, sign
@@ -23,6 +24,7 @@ from attest.verifier.verify import verify
 from tests.parsers.parser import Parser, chunks, good
 from tests.simulators.desk import KEY, QUOTE_NONCE, QUOTES, endorsement_key
 from tests.simulators.host import NONCE, NOW, SWTPM, Ca, Host
+from vtpm.tpm2.attestation import ClockInfo
 from vtpm.tpm2.constants import Alg
 from vtpm.tpm2.pcrs import PcrSelection
 from vtpm.tpm2.public import Public
@@ -65,6 +67,10 @@ def _open_challenge() -> Challenge:
 def challenge() -> bytes:
     """A challenge as a registrar keeps it, for the host xen1."""
     return _open_challenge().encode()
+
+
+def _history() -> list[bytes]:
+    return [after(None, _HOST.enrolment(), Told(ClockInfo(5, 1, 0, safe=True), 3)).encode()]
 
 
 def sessions() -> list[bytes]:
@@ -174,6 +180,7 @@ PARSERS: Final = (
         lambda: [bytes(32)],
         lambda raw: _open_challenge().complete(raw, known=(), now=NOW + timedelta(seconds=1)),
     ),
+    Parser("attest.quote_history:QuoteHistory.decode", _history, QuoteHistory.decode),
     Parser("attest.session_file:decode_session", sessions, decode_session),
     Parser("attest.evidence:Evidence.decode", lambda: [_EVIDENCE.encode()], Evidence.decode),
     Parser(

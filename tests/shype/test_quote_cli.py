@@ -165,3 +165,18 @@ def test_example_in_the_help_is_one_that_works(verify: Any) -> None:
     arguments = parser_for("quote").parse_args(words[2:])
     assert arguments.nonce.hex() == "5f3a9c17"
     assert verify("ecc-serialized", "--require-pcrs", "sha256:0,7").exit == 0
+
+
+def earlier(name: str) -> tuple[str, ...]:
+    files = {kind: str(RECORDED / CASES[name][kind]) for kind in ("message", "signature")}
+    return "--earlier-message", files["message"], "--earlier-signature", files["signature"]
+
+
+def test_earlier_quote_by_the_same_key(verify: Any) -> None:
+    good = verify("banks", *earlier("ecc-serialized"), "--json")
+    assert (good.exit, "earlier-quote" in good.document["checked"]) == (0, True)
+    back = verify("ecc-serialized", *earlier("banks"), "--json")
+    assert (back.exit, back.codes) == (3, ["clock-back"])
+    other = verify("ecc-serialized", *earlier("rsa-serialized"), "--json")
+    assert (other.exit, other.codes) == (3, ["earlier-quote-invalid"])
+    assert verify("banks", *earlier("ecc-serialized")[:2]).exit == 2

@@ -86,6 +86,7 @@ class Tpm:
         self.private = key(name)
         self.pcrs = [bytes(32)] * 17 + [NO_LABEL] * 6 + [bytes(32)]
         self.reset_count = 7
+        self.restart_count = 0
         self.clock = 1_000_000
         self.safe = True
         point = self.private.public_key().public_numbers()
@@ -115,7 +116,9 @@ class Tpm:
     ) -> bytes:
         """TPMS_ATTEST with a TPMS_QUOTE_INFO (Part 2, 10.12.8)."""
         writer = Writer().u32(magic).u16(kind).sized(qualified_name(self.public, Hierarchy.ENDORSEMENT))
-        writer.sized(qualifying).u64(self.clock).u32(self.reset_count).u32(0).u8(self.safe).u64(1)
+        writer.sized(qualifying).u64(self.clock).u32(self.reset_count).u32(self.restart_count).u8(
+            self.safe
+        ).u64(1)
         return writer.raw(selection.encode()).sized(digest_of(Alg.SHA256, self.pcr_read(selection))).done()
 
     def sign(self, message: bytes, digest: hashes.HashAlgorithm | None = None) -> bytes:

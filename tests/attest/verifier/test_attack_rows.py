@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from struct import pack
 
 import pytest
@@ -13,6 +14,7 @@ from attest.boot.measured import EV_NO_ACTION, Measured, event_log
 from attest.evidence import Evidence, FirmwareLog, PcrValue
 from attest.merkle import root
 from attest.quote import qualified_name
+from attest.quote_history import QuoteHistory, Told, after
 from attest.reference import ReferenceValues
 from attest.result import Result, Verdict
 from tests.simulators.host import DEFAULT, GOOD_BOOT, INFINEON, NONCE, Host, Tpm, codes, nodes, sha256
@@ -51,6 +53,11 @@ def requoted(host: Host, selection: PcrSelection, values: list[PcrValue]) -> Evi
     evidence = host.evidence()
     message = host.tpm.attestation(qualifying(evidence), selection)
     return shown(evidence, quote=message, signature=host.tpm.sign(message), pcrs=tuple(values))
+
+
+def history(host: Host, clock: ClockInfo, firmware: int = 1) -> QuoteHistory:
+    """What the verifier kept of an earlier quote of this host."""
+    return after(None, host.enrolment(), Told(clock, firmware))
 
 
 def values_of(host: Host, pcrs: list[int]) -> list[PcrValue]:
@@ -170,11 +177,29 @@ class TestRow36Clock:
         ids=["clock", "resets", "restarts"],
     )
     def test_went_back(self, host: Host, earlier: ClockInfo) -> None:
-        refused(host.verify(earlier=earlier), "clock-back")
+        refused(host.verify(earlier=history(host, earlier)), "clock-back")
 
-    def test_went_on(self, host: Host) -> None:
-        earlier = ClockInfo(999_999, 7, 0, safe=True)
+    @pytest.mark.parametrize("clock", [999_999, 1_000_000])
+    def test_went_on(self, host: Host, clock: int) -> None:
+        earlier = history(host, ClockInfo(clock, 7, 0, safe=True))
         assert host.verify(earlier=earlier).verdict is Verdict.AFFIRMING
+
+    def test_went_on_after_a_reset(self, host: Host) -> None:
+        earlier = history(host, ClockInfo(5, 6, 9, safe=True))
+        assert host.verify(earlier=earlier).verdict is Verdict.AFFIRMING
+
+    def test_clock_back_after_a_reset_of_a_tpm_that_does_not_doubt_it(self, host: Host) -> None:
+        refused(host.verify(earlier=history(host, ClockInfo(1_000_001, 6, 0, safe=True))), "clock-back")
+
+    def test_clock_back_after_a_power_cut_is_inconclusive_and_not_false(self) -> None:
+        host = Host.serving(manufacturer=INFINEON, profile=DEFAULT)
+        host.tpm.safe = False
+        result = host.verify(earlier=history(host, ClockInfo(1_000_001, 6, 0, safe=True)))
+        assert (result.verdict, codes(result)) == (Verdict.INCONCLUSIVE, ["clock-unsafe"])
+
+    def test_clock_that_was_safe_in_this_boot_stays_safe(self, host: Host) -> None:
+        host.tpm.safe = False
+        refused(host.verify(earlier=history(host, ClockInfo(1_000_000, 7, 0, safe=True))), "clock-back")
 
     def test_not_safe_is_inconclusive_where_the_profile_cares(self) -> None:
         host = Host.serving(manufacturer=INFINEON, profile=DEFAULT)
@@ -182,6 +207,69 @@ class TestRow36Clock:
         host.tpm.safe = False
         result = host.verify()
         assert (result.verdict, codes(result)) == (Verdict.INCONCLUSIVE, ["clock-unsafe"])
+
+
+def test_row_37_new_boot_with_the_log_of_the_old_one(host: Host) -> None:
+    """The whole log is judged at every boot: what PCR 12 and 13 had before the reset explains nothing now."""
+    earlier = history(host, ClockInfo(999_999, 7, 0, safe=True))
+    kept = host.events
+    host.tpm.pcrs[10:17] = [bytes(32)] * 7
+    host.tpm.reset_count += 1
+    host.events = []
+    host.measure(12, kept[0][1])
+    rebooted = host.evidence()
+    host.events = kept
+    old_log = shown(rebooted, runtime_log=host.runtime_log())
+    refused(host.verify(old_log, earlier=earlier), "runtime-log-mismatch")
+
+
+class TestRow39FirmwareOfTheTpm:
+    def test_another_version_is_against_policy(self, host: Host) -> None:
+        earlier = history(host, ClockInfo(999_999, 7, 0, safe=True), firmware=2)
+        result = host.verify(earlier=earlier)
+        assert (result.verdict, codes(result)) == (Verdict.CONTRAINDICATED, ["tpm-firmware-changed"])
+
+    def test_it_stays_so_until_the_host_is_enrolled_again(self, host: Host) -> None:
+        record = host.enrolment()
+        earlier = history(host, ClockInfo(999_999, 7, 0, safe=True), firmware=2)
+        told = host.verify(earlier=earlier).told
+        assert told is not None
+        kept = after(earlier, record, told)
+        assert codes(host.verify(earlier=kept)) == ["tpm-firmware-changed"]
+        renewed = replace(record, time=record.time + timedelta(hours=1))
+        assert codes(host.verify(earlier=kept, enrolment=renewed)) == []
+        assert codes(host.verify(earlier=after(kept, renewed, told), enrolment=renewed)) == []
+
+
+class TestRow88Resumed:
+    def test_restart_count_rose_and_no_log_can_tell(self, host: Host) -> None:
+        earlier = history(host, ClockInfo(999_999, 7, 0, safe=True))
+        host.tpm.restart_count = 1
+        result = host.verify(earlier=earlier)
+        assert (result.verdict, codes(result)) == (Verdict.CONTRAINDICATED, ["tpm-resumed"])
+
+    def test_it_stays_so_until_a_reset(self, host: Host) -> None:
+        record = host.enrolment()
+        kept = history(host, ClockInfo(999_999, 7, 0, safe=True))
+        host.tpm.restart_count = 1
+        for _ in range(3):
+            result = host.verify(earlier=kept)
+            assert codes(result) == ["tpm-resumed"]
+            assert result.told is not None
+            kept = after(kept, record, result.told)
+        host.tpm.reset_count, host.tpm.restart_count = 8, 0
+        assert set(codes(host.verify(earlier=kept))) == {"binding-stale"}  # of the vTPMs, by themselves
+
+    def test_host_that_is_seen_first_after_a_restart_is_the_beginning(self, host: Host) -> None:
+        host.tpm.restart_count = 5
+        told = host.verify().told
+        assert told is not None
+        assert codes(host.verify(earlier=after(None, host.enrolment(), told))) == []
+
+
+def test_what_is_not_authentic_tells_nothing(host: Host) -> None:
+    assert host.verify(nonce=bytes(range(1, 33))).told is None
+    assert host.verify(earlier=history(host, ClockInfo(2_000_000, 7, 0, safe=True))).told is None
 
 
 class TestRow42LabelRegisterThatNobodyWrote:
