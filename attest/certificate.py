@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 import warnings
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,9 +12,11 @@ from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from attest.bent import Bent, Unbent, unbend
+from attest.der import DerError
 from attest.errors import AttestInputError
 
 MAX_CERTIFICATE: Final = 16 * 1024
@@ -19,8 +24,8 @@ MAX_CERTIFICATE: Final = 16 * 1024
 MAX_FILE: Final = 1024 * 1024
 """Bytes of one PEM file of certificates."""
 
-_LENGTH_OCTETS: Final = (1, 2)
-"""Octets of a long-form DER length that a certificate of at most 64 kB can have."""
+_BEGIN: Final = b"-----BEGIN"
+_BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----")
 _PARSE_ERRORS: Final = (
     ValueError,
     TypeError,
@@ -60,6 +65,8 @@ class Certificate:
     """One certificate whose parts were all parsed; none of them has been verified."""
 
     raw: x509.Certificate
+    """As a strict parser reads it. Where something was bent its bytes are not the maker's: use ``parts``."""
+    parts: Unbent
     key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey
     extensions: x509.Extensions
     subject: x509.Name
@@ -70,29 +77,31 @@ class Certificate:
     @classmethod
     def decode(cls, der: bytes) -> Certificate:
         """Read one DER certificate, fill after it included; raises EndorsementError."""
+        if len(der) > MAX_CERTIFICATE:
+            raise _malformed(f"{len(der)} bytes; a certificate has at most {MAX_CERTIFICATE}")
         try:
-            return cls._decode(_trim(der))
+            return cls._decode(unbend(der))
+        except DerError as error:
+            raise _malformed(f"neither PEM nor a DER certificate: {error}") from None
         except _PARSE_ERRORS as error:
             raise _malformed(f"not a certificate that can be read: {error}") from None
 
     @classmethod
-    def _decode(cls, der: bytes) -> Certificate:
+    def _decode(cls, parts: Unbent) -> Certificate:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd encodings that the maker signed are no news to our user
-            found = x509.load_der_x509_certificate(der)
+            found = x509.load_der_x509_certificate(parts.readable)
             key, hashed = found.public_key(), found.signature_hash_algorithm
             if found.version is not x509.Version.v3:
                 raise _malformed("X.509 version 3 is required")
-            if not der.endswith(b"\0" + found.signature):
-                raise _malformed("the signature has spare bits, which its parser would ignore")
             if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
                 raise EndorsementError(
                     EndorsementFailure.STRENGTH, "EK certificate: a key neither RSA nor ECC"
                 )
             # read now what is parsed late: a year 0 is refused here, and not met by our caller
-            _ = (found.not_valid_before_utc, found.not_valid_after_utc)
+            _ = (found.not_valid_before_utc, found.not_valid_after_utc, found.signature_algorithm_parameters)
             name = hashed.name if hashed else None
-            return cls(found, key, found.extensions, found.subject, found.issuer, name)
+            return cls(found, parts, key, found.extensions, found.subject, found.issuer, name)
 
     @property
     def name(self) -> str:
@@ -103,8 +112,13 @@ class Certificate:
 
     @property
     def der(self) -> bytes:
-        """The bytes of the certificate itself."""
-        return self.raw.public_bytes(Encoding.DER)
+        """The bytes of the certificate itself, as its maker wrote them."""
+        return self.parts.der
+
+    @property
+    def bent(self) -> tuple[Bent, ...]:
+        """What had to be put up with to read it."""
+        return self.parts.bent
 
     @property
     def spki(self) -> bytes:
@@ -117,27 +131,40 @@ class Certificate:
         return next(found, None)
 
     def is_signed_by(self, issuer: Certificate) -> bool:
-        """Tell whether ``issuer`` names and signs this certificate."""
+        """Tell whether ``issuer`` names and signs this certificate, over the bytes that its maker wrote."""
+        inner, outer = self.parts.algorithms
+        if self.issuer != issuer.subject or inner != outer:
+            return False
         try:
-            self.raw.verify_directly_issued_by(issuer.raw)
+            return self._is_signed_with(issuer.key)
         except (InvalidSignature, *_PARSE_ERRORS):
             return False
+
+    def _is_signed_with(self, key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bool:
+        scheme, hashed = self.raw.signature_algorithm_parameters, self.raw.signature_hash_algorithm
+        match key, scheme:
+            case rsa.RSAPublicKey(), padding.PKCS1v15() | padding.PSS() if hashed is not None:
+                key.verify(self.parts.signature, self.parts.signed, scheme, hashed)
+            case ec.EllipticCurvePublicKey(), ec.ECDSA():
+                key.verify(self.parts.signature, self.parts.signed, scheme)
+            case _:
+                return False
         return True
 
 
 def decode_certificates(raw: bytes) -> list[Certificate]:
-    """Return each certificate of a PEM file, or the one in a DER file; raises EndorsementError."""
-    if b"-----BEGIN" not in raw:
+    """Return each certificate of a PEM file, or the one in a DER file; raises EndorsementError.
+
+    Text around the blocks of a PEM file is passed over (RFC 7468, 2); a block of another kind is refused.
+    """
+    if _BEGIN not in raw:
         return [Certificate.decode(raw)]
     if len(raw) > MAX_FILE:
         raise _malformed(f"a PEM file of {len(raw)} bytes; at most {MAX_FILE} are read")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = x509.load_pem_x509_certificates(raw)
-    except _PARSE_ERRORS as error:
-        raise _malformed(f"not a PEM certificate: {error}") from None
-    return [Certificate.decode(each.public_bytes(Encoding.DER)) for each in found]
+    blocks = _BLOCK.findall(raw)
+    if len(blocks) != raw.count(_BEGIN):
+        raise _malformed("not PEM certificates: a block that does not end, or is of another kind")
+    return [Certificate.decode(_body(block)) for block in blocks]
 
 
 def decode_certificate(raw: bytes) -> Certificate:
@@ -148,26 +175,11 @@ def decode_certificate(raw: bytes) -> Certificate:
     return found[0]
 
 
-def _trim(raw: bytes) -> bytes:
-    """Cut the fill after a DER certificate, all 00 or all FF: NV indices may be larger than that."""
-    if len(raw) > MAX_CERTIFICATE:
-        raise _malformed(f"{len(raw)} bytes; a certificate has at most {MAX_CERTIFICATE}")
-    end = _end_of_sequence(raw)
-    fill = set(raw[end:])
-    if end > len(raw) or not (fill <= {0x00} or fill <= {0xFF}):
-        raise _malformed(f"the DER sequence ends at byte {end}, the file at {len(raw)}")
-    return raw[:end]
-
-
-def _end_of_sequence(raw: bytes) -> int:
-    if raw[:1] != b"\x30" or len(raw) < 2:  # noqa: PLR2004 - tag and first length octet
-        raise _malformed("neither PEM nor a DER SEQUENCE at byte 0")
-    if raw[1] < 0x80:  # noqa: PLR2004 - short form of a DER length
-        return 2 + raw[1]
-    octets = raw[1] & 0x7F
-    if octets not in _LENGTH_OCTETS:
-        raise _malformed(f"a DER length of {octets} octets at byte 1")
-    return 2 + octets + int.from_bytes(raw[2 : 2 + octets], "big")
+def _body(block: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(block.split()), validate=True)
+    except binascii.Error as error:
+        raise _malformed(f"not a PEM certificate: {error}") from None
 
 
 def _malformed(message: str) -> EndorsementError:

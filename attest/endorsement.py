@@ -33,6 +33,8 @@ __all__ = [
     "verify_endorsement",
 ]
 
+BENT: Final = "endorsement-bent"
+"""Begins every note on a certificate that is not quite DER."""
 MAX_CHAIN: Final = 4
 """Certificates from EK to root, both counted."""
 MAX_INTERMEDIATES: Final = 8
@@ -98,6 +100,8 @@ class Endorsement:
     identity: TpmIdentity | None
     chain: tuple[str, ...]
     """Subjects from the issuer of the EK certificate to the root (RFC 4514)."""
+    bent: tuple[str, ...] = ()
+    """What had to be put up with to read the certificates of the chain (:mod:`attest.bent`); for a person."""
 
     @property
     def is_software(self) -> bool:
@@ -152,7 +156,8 @@ def verify_endorsement(
         raise _error(EndorsementFailure.OTHER_KEY, leaf, "it certifies another key than the EK given")
     pool = (*anchors.intermediates, *(Certificate.decode(der) for der in intermediates))
     path = _path(leaf, anchors.roots, pool, now)
-    return Endorsement(leaf.der, _identity(leaf), tuple(each.name for each in path))
+    chain = tuple(each.name for each in path)
+    return Endorsement(leaf.der, _identity(leaf), chain, tuple(_bent((leaf, *path))))
 
 
 def _path(
@@ -266,6 +271,12 @@ def _identity(leaf: Certificate) -> TpmIdentity | None:
         return None
     prefix, _, vendor = found[_MANUFACTURER].partition(":")
     return TpmIdentity(f"{prefix}:{vendor.upper()}", found.get(_MODEL, ""), found.get(_VERSION, ""))
+
+
+def _bent(chain: Iterable[Certificate]) -> Iterator[str]:
+    for certificate in chain:
+        for bent in certificate.bent:
+            yield f"{BENT}: {bent}: {certificate.name}"
 
 
 def _error(failure: EndorsementFailure, certificate: Certificate, message: str) -> EndorsementError:

@@ -123,7 +123,8 @@ class VerifiedClaims:
     """What the enrolled TPM has signed: PCR values and, by replay, the events behind them.
 
     ``firmware`` is None where no firmware log was shown. ``root`` is the Merkle root under the host's
-    signature. ``software`` tells that a program plays the TPM.
+    signature. ``software`` tells that a program plays the TPM. ``bent`` is what was put up with in
+    its maker's certificates.
     """
 
     pcrs: Mapping[int, bytes]
@@ -133,6 +134,7 @@ class VerifiedClaims:
     ak_name: bytes
     told: Told
     software: bool
+    bent: tuple[str, ...]
 
     @property
     def clock(self) -> ClockInfo:

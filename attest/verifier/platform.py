@@ -199,6 +199,7 @@ def authenticate(quote: HostQuote) -> VerifiedClaims | Reason:
         ak_name=quote.claim.key.name(),
         told=quote.told,
         software=isinstance(quote.endorsement, str) or quote.endorsement.is_software,
+        bent=() if isinstance(quote.endorsement, str) else quote.endorsement.bent,
     )
 
 

@@ -179,7 +179,8 @@ def _platform_notes(subject: Appraised) -> list[str]:
     claims = subject.claims
     tpm = "software TPM, admitted by the profile" if claims.software else "hardware TPM"
     log = "firmware log replayed" if claims.firmware else "no firmware log: register values compared"
-    return [tpm, log, f"resets {claims.clock.reset_count}, domains running {claims.runtime.running}"]
+    counted = f"resets {claims.clock.reset_count}, domains running {claims.runtime.running}"
+    return [tpm, log, counted, *claims.bent]
 
 
 def _policy_ids(expected: Expectation) -> tuple[str, ...]:

@@ -103,31 +103,37 @@ def _challenge(arguments: argparse.Namespace) -> Report:
     now = datetime.now(UTC)
     try:
         with open_store(arguments.state) as store, replacing(arguments.output, SECRET) as commit:
-            challenge, blob = _make(arguments, store.known(), now)
+            challenge, blob, bent = _make(arguments, store.known(), now)
             session = Session.create(arguments.host, os.urandom(ID_SIZE), now=now)
             session.send_challenge(challenge, now=now)
             commit(blob)
             store.put_session(session)
     except AttestInputError as error:
         return _refused(arguments.host, error, {"challenge": None})
-    return _challenged(challenge, arguments.output)
+    return _challenged(challenge, bent, arguments.output)
 
 
-def _make(arguments: argparse.Namespace, known: list[Enrolment], now: datetime) -> tuple[Challenge, bytes]:
+def _make(
+    arguments: argparse.Namespace, known: list[Enrolment], now: datetime
+) -> tuple[Challenge, bytes, tuple[str, ...]]:
+    """Return the challenge, the file to send, and what had to be put up with in the certificates."""
     from attest.certificate import decode_certificate
     from attest.ek import MAX_FILE, decode_ek
+    from attest.endorsement import verify_endorsement
     from attest.enrolment import SECRET_SIZE, Challenge
     from shype.anchors import read_anchors
     from shype.files import read
 
     files = (arguments.ek_certificate, *arguments.intermediate)
-    certificate, *intermediates = (decode_certificate(read(path, _MAX_CERTIFICATES)).der for path in files)
-    return Challenge.create(
+    found = [decode_certificate(read(path, _MAX_CERTIFICATES)) for path in files]
+    certificate, *intermediates = (each.parts.whole for each in found)
+    anchors = read_anchors(arguments.ca)
+    challenge, blob = Challenge.create(
         arguments.host,
         certificate,
         decode_ek(read(arguments.ek, MAX_FILE)),
         _attestation_key(read(arguments.ak, MAX_FILE)),
-        anchors=read_anchors(arguments.ca),
+        anchors=anchors,
         known=known,
         secret=os.urandom(SECRET_SIZE),
         seed=os.urandom(_SEED_SIZE),
@@ -135,6 +141,8 @@ def _make(arguments: argparse.Namespace, known: list[Enrolment], now: datetime) 
         lifetime=_seconds(arguments.valid_for),
         intermediates=tuple(intermediates),
     )
+    endorsed = verify_endorsement(certificate, anchors, now=now, intermediates=intermediates)
+    return challenge, blob, endorsed.bent
 
 
 def _attestation_key(raw: bytes) -> Public:
@@ -217,7 +225,7 @@ def _seconds(count: int) -> timedelta:
     return timedelta(seconds=max(-1, min(count, 10**9)))
 
 
-def _challenged(challenge: Challenge, output: Path) -> Report:
+def _challenged(challenge: Challenge, bent: tuple[str, ...], output: Path) -> Report:
     member = challenge.member
     document: Json = {
         **_head(member.host, "challenged"),
@@ -227,11 +235,13 @@ def _challenged(challenge: Challenge, output: Path) -> Report:
             "manufacturer": member.manufacturer,
             "software": member.software,
             "expires_at": f"{challenge.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+            "notes": list(bent),
         },
     }
     lines = [
         f"challenged  {member.host}",
         *_facts(member.ak_name, member.manufacturer, software=member.software),
+        *(f"note        {note}" for note in bent),
     ]
     lines.append(f"challenge   {output}, to be answered by {challenge.expires_at:%Y-%m-%d %H:%M:%S} UTC")
     return Report(Exit.OK, document, "\n".join(lines))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
 
-from attest import ak, canonical_json, certificate, ear, ek, merkle, pcrfile, quote, reference_set
+from attest import ak, bent, canonical_json, certificate, der, ear, ek, merkle, pcrfile, quote, reference_set
 from attest.appraisal import AppraisalProfile
 from attest.endorsement import Anchors, verify_endorsement
 from attest.enrolment import Challenge, Enrolment
@@ -69,7 +69,8 @@ def challenge() -> bytes:
     return _open_challenge().encode()
 
 
-def _history() -> list[bytes]:
+def quote_history() -> list[bytes]:
+    """What a verifier remembers of the host."""
     return [after(None, _HOST.enrolment(), Told(ClockInfo(5, 1, 0, safe=True), 3)).encode()]
 
 
@@ -147,6 +148,9 @@ PARSERS: Final = (
         lambda: [Ca().endorse(SWTPM), Ca().pem()],
         certificate.decode_certificate,
     ),
+    Parser("attest.bent:unbend", lambda: [Ca().endorse(SWTPM) + bytes(9)], bent.unbend),
+    Parser("attest.der:elements", lambda: [Ca().endorse(SWTPM)], der.elements),
+    Parser("attest.der:first", lambda: [Ca().endorse(SWTPM)], der.first),
     Parser(
         "attest.ear:verify_ear",
         lambda: [good("ear.jwt")],
@@ -180,7 +184,7 @@ PARSERS: Final = (
         lambda: [bytes(32)],
         lambda raw: _open_challenge().complete(raw, known=(), now=NOW + timedelta(seconds=1)),
     ),
-    Parser("attest.quote_history:QuoteHistory.decode", _history, QuoteHistory.decode),
+    Parser("attest.quote_history:QuoteHistory.decode", quote_history, QuoteHistory.decode),
     Parser("attest.session_file:decode_session", sessions, decode_session),
     Parser("attest.evidence:Evidence.decode", lambda: [_EVIDENCE.encode()], Evidence.decode),
     Parser(
@@ -262,6 +266,7 @@ NOT_PARSERS: Final = {
     "attest.session:Session.*": "compares an answer or a nonce, reads nothing in them",
     "attest.reference_set:sign": "writes a set of values that were read before",
     "attest.attester:*": "writes evidence",
+    "attest.der:encode": "encodes",
     "attest.ear:base64url": "encodes",
     "attest.merkle:*": "hashes bytes of any kind, reads nothing in them",
     "attest.signer:*.sign": "signs a digest",

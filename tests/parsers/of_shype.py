@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from shype import anchors, bootfiles, earcheck, enrolments, policies, references
+from attest.enrolment import Enrolment
+from shype import anchors, bootfiles, earcheck, enrolments, policies, quotehistory, references
 from shype.host import embedded
 from shype.host import socket as host_socket
 from shype.host.socket import NAME, Reply
@@ -65,6 +66,14 @@ def _kept(raw: bytes) -> None:
     ):
         (Path(room) / "sessions" / "xen1.json").write_bytes(raw)
         with store.session("xen1"):
+            pass
+
+
+def _remembered(raw: bytes) -> None:
+    with tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as room:
+        (Path(room) / "xen1.example.clock").write_bytes(raw)
+        enrolment = Enrolment.decode(good("anchors/enrolled/xen1.example.json"))
+        with quotehistory.remembered(Path(room) / "xen1.example.json", enrolment):
             pass
 
 
@@ -146,6 +155,7 @@ PARSERS: Final = (
         files=True,
     ),
     Parser("shype.enrolments:open_store", of_attest.sessions, _kept, "sessions", files=True),
+    Parser("shype.quotehistory:remembered", of_attest.quote_history, _remembered, files=True),
     Parser("shype.host.embedded:create", lambda: [good("embedded.yaml")], _created),
     Parser("shype.host.socket:call", lambda: [_REPLY], _called, files=True),
     Parser(

@@ -220,6 +220,15 @@ def test_7_maker_that_is_not_trusted(registrar: Registrar, hosts: tuple[Host, Ho
     assert refused.codes[0] in {"ek-certificate-no-path", "ek-certificate-signature"}
 
 
+def test_certificate_with_the_fill_of_its_nv_index(registrar: Registrar, hosts: tuple[Host, Host]) -> None:
+    padded = registrar.folder / "padded"
+    padded.write_bytes((hosts[0].folder / "ek.crt").read_bytes() + b"\xff" * 300)
+    challenged = registrar.challenge(hosts[0], **{"ek-certificate": padded})
+    notes = challenged.document["challenge"]["notes"]
+    assert (challenged.exit, [note.split(": ")[:2] for note in notes]) == (0, [["endorsement-bent", "fill"]])
+    assert registrar.challenge(hosts[0]).document["challenge"]["notes"] == []
+
+
 def test_33_certificate_of_another_tpm(registrar: Registrar, hosts: tuple[Host, Host]) -> None:
     stolen = hosts[1].folder / "ek.crt"
     refused = registrar.challenge(hosts[0], ca=hosts[1].anchors, **{"ek-certificate": stolen})

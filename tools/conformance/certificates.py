@@ -21,8 +21,11 @@ def authority(vector: Vector) -> None:
 
 
 def endorsement(vector: Vector) -> None:
-    """Judge an EK certificate: it is read, and leads to the stated root where one is given."""
-    anchors = _anchors(vector)
+    """Judge an EK certificate: it is read, and leads to the stated root where one is given.
+
+    Of strength C its origin says no more than that it is read; those here are signed over SHA-1.
+    """
+    anchors = [] if vector.strength == "C" else _anchors(vector)
     leaf = decode_certificate(vector.read())
     serial = vector.expect.get("serial")
     expect(serial is None or str(leaf.raw.serial_number) == serial, "another serial number")

@@ -19,7 +19,8 @@ what stands here. Only files count that the manifest scores. Strength A is an ex
 refusal in the origin's own tests; B parses or verifies; C was read by the origin only; T was judged by other
 tools.
 
-A certificate is judged on the day after it was issued. Of Wycheproof's RSASSA-PSS files the cases called
+A certificate is judged on the day after it was issued; an EK certificate of strength C is read only, for
+its chain is signed over SHA-1, which is never admitted. Of Wycheproof's RSASSA-PSS files the cases called
 "s_len changed" are left out: a TPM chooses the length of the salt (Part 1, B.7), so a verifier takes any.
 Kinds are never added up to one number.
 

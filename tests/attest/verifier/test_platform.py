@@ -34,6 +34,15 @@ class TestHardware:
         claimed = replace(host.enrolment(), software=False, manufacturer=INFINEON)
         assert codes(host.verify(enrolment=claimed)) == ["software-tpm"]
 
+    def test_that_its_certificate_is_not_quite_der_is_noted(self) -> None:
+        host = Host.serving()
+        record = host.enrolment()
+        filled = replace(record, ek_certificate=record.ek_certificate + b"\xff" * 9)
+        platform = next(
+            node for _, node in host.verify(enrolment=filled).root.walk() if node.name == "platform"
+        )
+        assert any(note.startswith("endorsement-bent: fill: ") for note in platform.notes)
+
     def test_an_endorsement_by_nobody_who_is_trusted(self) -> None:
         result = Host.serving().verify(anchors=Anchors.decode([Ca("another").pem()]))
         assert (result.verdict, codes(result)) == (Verdict.NONE, ["ek-untrusted"])
