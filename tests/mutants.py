@@ -139,6 +139,8 @@ def _json_value(dice: Random, seed: bytes) -> bytes:
         document = json.loads(seed)
     except ValueError:
         lines = seed.splitlines(keepends=True)
+        if len(lines) == 1:
+            return _insert(dice, seed)  # begins like a document and is none
         at = dice.randrange(len(lines))
         return b"".join([*lines[:at], _json_value(dice, lines[at]), *lines[at + 1 :]])
     *way, last = dice.choice(list(_paths(document)))
