@@ -52,9 +52,12 @@ def test_the_memdisk_holds_the_script_where_grub_looks(tool: Any) -> None:
 
 
 def made(tool: Any, folder: Path, config: bytes) -> Path:
-    folder.mkdir()
-    (folder / "grub.cfg").write_bytes(config)
-    files = {"grub.cfg": hashlib.sha256(config).hexdigest()}
+    files = {}
+    for name in tool.NEEDED:
+        content = config if name == "grub.cfg" else name.encode()
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+        files[name] = hashlib.sha256(content).hexdigest()
     (folder / tool.MANIFEST).write_text(json.dumps({"packages": [], "files": files}))
     return folder
 
@@ -66,6 +69,14 @@ def test_a_complete_folder_is_left_alone_an_altered_one_is_not(tool: Any, tmp_pa
     (folder / "grub.cfg").write_bytes(b"altered\n")
     assert not tool.complete(folder, b"boot\n")
     assert not tool.complete(tmp_path / "none", b"boot\n")
+
+
+def test_a_folder_of_an_earlier_version_is_not_complete(tool: Any, tmp_path: Path) -> None:
+    folder = made(tool, tmp_path / "boot", b"boot\n")
+    manifest = json.loads((folder / tool.MANIFEST).read_text())
+    del manifest["files"]["xen.efi"]
+    (folder / tool.MANIFEST).write_text(json.dumps(manifest))
+    assert not tool.complete(folder, b"boot\n")
 
 
 def test_only_a_folder_of_its_own_is_replaced(tool: Any, tmp_path: Path) -> None:
