@@ -85,6 +85,11 @@ class History:
         return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
 
     @property
+    def name(self) -> str:
+        """What others may know it by, in hex: SHA-256 of the origin, which itself keeps the digest secret."""
+        return hashlib.sha256(bytes.fromhex(self.origin)).hexdigest()
+
+    @property
     def anchor(self) -> Anchor:
         """What recognises this history as the newest."""
         return Anchor(self.sequence, self.digest)

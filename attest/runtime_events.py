@@ -1,4 +1,4 @@
-"""Events of the runtime log: what the hypervisor runs with, which policies are loaded, which domains run.
+"""Events of the runtime log: what the hypervisor runs with, which policies and histories count, which domains run.
 
 The digest that goes into the PCR is SHA-256 of exactly the bytes that ``encode`` returns: canonical JSON of
 the fields of the class and a ``type``. Decoding refuses every other encoding of the same event.
@@ -166,6 +166,26 @@ class PolicyLoaded(_Record):
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryInForce(_Record):
+    """A history of past runs counts from here on (``acm.history``): its ``sequence`` and SHA-256 ``digest``.
+
+    ``name`` is the SHA-256 of its origin: the same as long as the history grows, another one when it was
+    begun anew. Neither tells which types have run.
+    """
+
+    TYPE: ClassVar[str] = "history"
+    CHECKS: ClassVar[Mapping[str, _Check]] = {
+        "name": canonical.sha256,
+        "sequence": canonical.counter,
+        "digest": canonical.sha256,
+    }
+
+    name: str
+    sequence: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class DomainCommitment(_Record):
     """A domain starts or stops; ``commitment`` is that of its DomainLaunch in both."""
 
@@ -223,10 +243,10 @@ class DomainLaunch(_Record):
         return hashlib.sha256(self.encode()).hexdigest()
 
 
-RuntimeEvent = HypervisorReport | PolicyLoaded | DomainCommitment
+RuntimeEvent = HypervisorReport | PolicyLoaded | HistoryInForce | DomainCommitment
 
 _TYPES: Final[dict[str, type[RuntimeEvent]]] = {
-    kind.TYPE: kind for kind in (HypervisorReport, PolicyLoaded, DomainCommitment)
+    kind.TYPE: kind for kind in (HypervisorReport, PolicyLoaded, HistoryInForce, DomainCommitment)
 }
 
 

@@ -24,7 +24,9 @@ FIRMWARE, LOADER, XEN, DOM0
 15. hypervisor file (PCR 9) and reported build;  16. its command line (PCR 8);  17. reported settings;
 18. dom0's files (PCR 9) and command lines (PCR 8).
 ACM_POLICY
-19. a policy was measured;  20. the last one is the expected file, by digest and Merkle root.
+19. a policy was measured;  20. the last one is the expected file, by digest and Merkle root; where it counts
+    past runs, their history was measured with it, and only grew since unless it was begun anew, which is
+    noted (acm.history).
 DOMAIN, for each one asked for
 21. its launch is committed to in PCR 13, and was not stopped;
 22. label, configuration, kernel, ramdisk and disks are those of the reference values;
@@ -50,7 +52,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attest.verifier import acm_policy, dom0, domain, firmware, loader, platform, quotes, vtpm, xen
+from attest.verifier import acm_policy, dom0, domain, firmware, loader, past_runs, platform, quotes, vtpm, xen
 
 PLATFORM: Final = (
     platform.host_name,
@@ -74,7 +76,12 @@ XEN: Final = (
     xen.settings,
 )
 DOM0: Final = (dom0.files, dom0.command_line)
-ACM_POLICY: Final = (acm_policy.measured, acm_policy.as_expected)
+ACM_POLICY: Final = (
+    acm_policy.measured,
+    acm_policy.as_expected,
+    past_runs.measured,
+    past_runs.consistent,
+)
 DOMAIN: Final = (
     domain.launch_measured,
     domain.still_running,

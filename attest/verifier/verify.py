@@ -16,7 +16,7 @@ from attest.evidence import DomainEvidence, Evidence, EvidenceError
 from attest.reasons import reason
 from attest.reference import Component
 from attest.result import Node, Reason, Result, Verdict, worst
-from attest.verifier import acm_policy, boot, domain, platform, quotes, steps, vtpm
+from attest.verifier import acm_policy, boot, domain, past_runs, platform, quotes, steps, vtpm
 from attest.verifier.claims import Appraised, DomainClaims, Expectation, VerifiedClaims
 
 NONCE_BYTES: Final = range(16, 65)
@@ -86,7 +86,12 @@ def _chain(subject: Appraised) -> list[Node]:
         _judge("loader", quotes.run(steps.LOADER, subject), subject, Component.LOADER),
         _judge("xen", quotes.run(steps.XEN, subject), subject, Component.XEN),
         _judge("dom0", quotes.run(steps.DOM0, subject), subject, Component.DOM0),
-        _judge("acm-policy", quotes.run(steps.ACM_POLICY, subject), subject, notes=acm_policy.notes(subject)),
+        _judge(
+            "acm-policy",
+            quotes.run(steps.ACM_POLICY, subject),
+            subject,
+            notes=[*acm_policy.notes(subject), *past_runs.notes(subject)],
+        ),
     ]
 
 

@@ -29,7 +29,7 @@ def reported_once(subject: Appraised) -> list[Reason]:
 
 
 def events_in_place(subject: Appraised) -> list[Reason]:
-    """Check that PCR 12 holds reports and policies, PCR 13 domains, and nothing else."""
+    """Check that PCR 12 holds reports, histories and policies, PCR 13 domains, and nothing else."""
     runtime = subject.claims.runtime
     stray = [event.TYPE for event in runtime.pcr12 if isinstance(event, DomainCommitment)]
     stray += [event.TYPE for event in runtime.pcr13 if not isinstance(event, DomainCommitment)]

@@ -19,6 +19,7 @@ from tests.simulators.host import Host
 from vtpm.tpm2.constants import Alg
 
 _HOST: Final = Host.serving()
+_HOST.measure_history()
 
 
 def _whole(raw: bytes, parse: Callable[[bytes], EventLog] = read.parse) -> None:
@@ -86,6 +87,7 @@ PARSERS: Final = (
         for kind in (
             runtime_events.HypervisorReport,
             runtime_events.PolicyLoaded,
+            runtime_events.HistoryInForce,
             runtime_events.DomainCommitment,
             runtime_events.DomainLaunch,
         )

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from acm import policyfile
+from acm.history import History, begin
 from acm.policy import Policy
 from attest.appraisal import AppraisalProfile
 from attest.attester import Logs, attest
@@ -39,7 +40,14 @@ from attest.evidence import Evidence, FirmwareLog
 from attest.quote import qualified_name
 from attest.reference import Component, DomainReference, HypervisorReference, ReferenceEvent, ReferenceValues
 from attest.result import Result, Verdict
-from attest.runtime_events import DomainCommitment, DomainEvent, DomainLaunch, HypervisorReport, PolicyLoaded
+from attest.runtime_events import (
+    DomainCommitment,
+    DomainEvent,
+    DomainLaunch,
+    HistoryInForce,
+    HypervisorReport,
+    PolicyLoaded,
+)
 from attest.verifier.claims import Expectation
 from attest.verifier.verify import verify
 from vtpm.binding import Binding
@@ -270,6 +278,7 @@ class Host:
     loaded: bytes = b""
     references: dict[str, DomainReference] = field(default_factory=dict)
     enrolled_ak: Public | None = None
+    history: History = field(default_factory=lambda: begin(bytes(32)))
 
     @classmethod
     def booted(
@@ -300,7 +309,15 @@ class Host:
     def load_policy(self, raw: bytes) -> None:
         policy = policy_of(raw)
         self.loaded = raw
+        if policy.history:
+            self.measure_history()
         event = PolicyLoaded(policy.name, policy.version, policy.digest, policy.root)
+        self.measure(12, event.encode())
+
+    def measure_history(self, history: History | None = None) -> None:
+        """Log which history of past runs counts from here on."""
+        self.history = history or self.history
+        event = HistoryInForce(self.history.name, self.history.sequence, self.history.digest)
         self.measure(12, event.encode())
 
     def record(self, name: str, label: str, **changes: object) -> LabelRecord:

@@ -18,6 +18,7 @@ from attest.runtime_events import (
     DomainCommitment,
     DomainEvent,
     DomainLaunch,
+    HistoryInForce,
     HypervisorReport,
     PolicyLoaded,
     RuntimeEventError,
@@ -43,7 +44,8 @@ LAUNCH = DomainLaunch(
     binding_digest=H,
     salt="5a" * 32,
 )
-EVENTS = [REPORT, BARE, POLICY, STOP]
+HISTORY = HistoryInForce(H, 3, H)
+EVENTS = [REPORT, BARE, POLICY, HISTORY, STOP]
 
 
 def schema(name: str) -> Draft202012Validator:
