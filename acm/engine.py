@@ -36,7 +36,7 @@ said to run cannot run together, there is no answer: an AcmUsageError, never a p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acm import chwall, history, mls, ste
 from acm.decision import Code, Decision, Reason, Verdict, deny, permit
@@ -51,8 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Operation", "Request", "decide"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One question. Labels are ``NAME``, ``vm:NAME`` or ``res:NAME``; the subject is a domain label.
 
     ``running`` are the labels of the domains that run on the host, Domain-0 aside. ``history`` is what has

@@ -7,7 +7,6 @@ memory is not asked for. A launch asks again: what runs by then is what counts.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from acm import engine
@@ -44,7 +43,7 @@ def can_run(
         detail = f"'{config.name}' is written for policy '{config.policy}', not '{policy.name}'"
         return deny(Reason(Code.POLICY_MISMATCH, detail))
     beside = tuple(label.removeprefix("vm:") for label in running)
-    first = replace(start(config.label, host.dom0_label, beside), history=history, anchor=anchor)
+    first = start(config.label, host.dom0_label, beside)._replace(history=history, anchor=anchor)
     asked = [first, authorize(host.dom0_label, config.label), *_uses(config, host)]
     decisions = [engine.decide(policy, request) for request in asked]
     refused = [reason for each in decisions if not each.permitted for reason in each.reasons]

@@ -23,7 +23,7 @@ from hypervisor.memory import MachineMemory
 from hypervisor.monitor import ReferenceMonitor
 from hypervisor.netif import NetBackend, NetDevice, NetTally, VlanSwitch
 from hypervisor.policy import AcmEngine
-from hypervisor.ports import DomainReading, HistoryStore
+from hypervisor.ports import DomainReading, HistoryMeasurer, HistoryStore
 from hypervisor.replay import live_state
 from hypervisor.savectl import SavedDomain, SaveDomain
 from hypervisor.scheduler import CreditScheduler, Party, Runstate
@@ -67,7 +67,8 @@ class XenHost:
     """A host that runs domains under a policy. Time passes only in :meth:`run`.
 
     ``clock`` (nanoseconds) dates audit records; without it they carry the host's system time. ``trail`` is
-    the audit trail to append to, ``history`` keeps past runs for policies that count them.
+    the audit trail to append to, ``history`` keeps past runs for policies that count them,
+    and ``measure_history`` measures which history counts.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class XenHost:
         trail: AuditTrail | None = None,
         clock: Callable[[], int] | None = None,
         history: HistoryStore | None = None,
+        measure_history: HistoryMeasurer | None = None,
     ) -> None:
         self.description = description
         self.trail = AuditTrail() if trail is None else trail
@@ -92,6 +94,7 @@ class XenHost:
             self.trail,
             (lambda: self._scheduler.now) if clock is None else clock,
             history=history,
+            measure_history=measure_history,
         )
         self._disks: dict[str, VirtualDisk] = {}
         self._switches: dict[str, VlanSwitch] = {}

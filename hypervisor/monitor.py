@@ -35,7 +35,7 @@ from hypervisor.memory import FramePage
 from hypervisor.past_runs import PastRuns
 from hypervisor.policyctl import ReplacePolicy
 from hypervisor.savectl import SavedDomain, SaveDomain, saved_domain
-from hypervisor.state import DOM0, DomainStatus, HostState, Virq, VirqLine
+from hypervisor.state import DOM0, Domain, DomainStatus, HostState, Virq, VirqLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,14 +43,15 @@ if TYPE_CHECKING:
     from acm.engine import Request
     from acm.history import History
     from hypervisor.memory import MachineMemory
-    from hypervisor.ports import HistoryStore, PolicyEngine
+    from hypervisor.ports import HistoryMeasurer, HistoryStore, PolicyEngine
     from hypervisor.transition import Transition
 
 
 class ReferenceMonitor:
     """Holds the current state of a host and replaces it, one permitted hypercall after another.
 
-    ``clock`` gives the time of audit records in nanoseconds, ``history`` keeps past runs.
+    ``clock`` gives the time of audit records in nanoseconds, ``history`` keeps past runs, and
+    ``measure_history`` measures which history counts.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ReferenceMonitor:
         clock: Callable[[], int],
         *,
         history: HistoryStore | None = None,
+        measure_history: HistoryMeasurer | None = None,
     ) -> None:
         self._state = state
         self._engine = engine
@@ -69,7 +71,7 @@ class ReferenceMonitor:
         self._trail = trail
         self._clock = clock
         self._cache = DecisionCache()
-        self._past = PastRuns(history)
+        self._past = PastRuns(history, measure_history)
 
     @property
     def state(self) -> HostState:
@@ -90,6 +92,35 @@ class ReferenceMonitor:
     def past_runs(self) -> History | None:
         """The Chinese Wall types that have ever run here, where the host keeps a history."""
         return self._past.history
+
+    @property
+    def past_refusal(self) -> Reason | None:
+        """Why that history refuses every start under a policy that counts past runs; None if it does not."""
+        return self._past.refusal
+
+    def measure_history(self) -> None:
+        """Measure the history in force, as goes with every policy that counts past runs."""
+        self._past.measure()
+
+    def begin_history(self, origin: bytes, *, actor: str, why: str) -> History:
+        """Forget all past runs: begin a history with what runs now, measured before it takes effect.
+
+        ``origin`` are 32 fresh random bytes. Raises BadStateError (``no-history``: this host keeps none), OSError
+        where it could not be recorded, and what measurer and store raise.
+        """
+        types = self._types(self._engine, self._state.domains.values())
+        call = f"begins anew with {len(types)} types"
+
+        def record(outcome: Outcome, *reasons: tuple[str, str]) -> None:
+            self._append(actor, "history.begin", call, outcome, reasons)
+
+        record(Outcome.DONE, ("asked", why))
+        try:
+            return self._past.begin(origin, types)
+        except BaseException as error:
+            # The record said that it would happen; it did not.
+            record(Outcome.FAILED, ("history", f"{type(error).__name__}: {error}"))
+            raise
 
     @property
     def past_types(self) -> frozenset[str] | None:
@@ -160,7 +191,7 @@ class ReferenceMonitor:
         except HypervisorUsageError as error:
             self._record(call, Outcome.FAILED, ((error.code, str(error)),), actor)
             raise
-        except OSError as error:
+        except Exception as error:  # of the history's store, or of its measurer
             self._record(call, Outcome.FAILED, (("history", str(error)),), actor)
             raise
         if row.caller is Caller.DOM0:
@@ -232,8 +263,12 @@ class ReferenceMonitor:
         after = transition.state.domains
         guests = after.keys() - {DOM0}
         if guests if isinstance(call, ReplacePolicy) else guests - self._state.domains.keys():
-            labels = {domain.label for domain in after.values()}
-            self._past.add(frozenset[str]().union(*(engine.label(label).chwall for label in labels)))
+            self._past.add(self._types(engine, after.values()))
+
+    def _types(self, engine: PolicyEngine, domains: Iterable[Domain]) -> frozenset[str]:
+        """Return the Chinese Wall types of these domains, each counted once."""
+        labels = {domain.label for domain in domains}
+        return frozenset[str]().union(*(engine.label(label).chwall for label in labels))
 
     def _require(
         self, operation: str, requests: Iterable[Request], decide: Callable[[Request], Decision]

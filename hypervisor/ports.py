@@ -51,6 +51,14 @@ class HistoryStore(Protocol):
         ...
 
 
+class HistoryMeasurer(Protocol):
+    """Measures which history of past runs counts, before it takes effect."""
+
+    def __call__(self, history: History) -> object:
+        """Record it; raising keeps it from taking effect, and the domain from starting."""
+        ...
+
+
 class FileSource(Protocol):
     """Gives private copies of files: what is hashed is what is used, whatever happens to the file."""
 

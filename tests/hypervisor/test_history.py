@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import pytest
 
 from acm.history import Anchor, History
 from hypervisor.domctl import CreateDomain, DestroyDomain
-from hypervisor.errors import AccessDenied
+from hypervisor.errors import AccessDenied, BadStateError
 from hypervisor.history_store import FileHistoryStore
 from hypervisor.host import XenHost
 from hypervisor.savectl import Arrival, RestoreDomain
@@ -60,9 +60,33 @@ def store(tmp_path: Path, register: Register) -> FileHistoryStore:
     return store
 
 
+@dataclass
+class Measured:
+    """What was measured, in its order; a measurer that can fail."""
+
+    histories: list[History] = field(default_factory=list)
+    fail: bool = False
+
+    def __call__(self, history: History) -> None:
+        if self.fail:
+            raise RuntimeError("the TPM does not answer")
+        self.histories.append(history)
+
+    @property
+    def types(self) -> list[set[str]]:
+        return [set(each.types) for each in self.histories]
+
+
 @pytest.fixture
-def boot(description: HostDescription, counting: Policy, store: FileHistoryStore) -> Callable[[], XenHost]:
-    return lambda: XenHost(description, counting, history=store)
+def measured() -> Measured:
+    return Measured()
+
+
+@pytest.fixture
+def boot(
+    description: HostDescription, counting: Policy, store: FileHistoryStore, measured: Measured
+) -> Callable[[], XenHost]:
+    return lambda: XenHost(description, counting, history=store, measure_history=measured)
 
 
 def create(host: XenHost, label: str) -> int:
@@ -189,3 +213,92 @@ def test_a_start_that_adds_nothing_writes_nothing(
     for label in ("red-west", "red", "green"):
         create(host, label)
     assert saved == []
+
+
+def test_a_history_is_measured_before_the_first_start_and_whenever_it_grows(
+    boot: Callable[[], XenHost], measured: Measured
+) -> None:
+    host = boot()
+    for label in ("green", "red-west", "red-west", "red"):
+        create(host, label)
+    assert measured.types == [set(), {"west"}]
+    assert host.monitor.past_runs == measured.histories[-1]
+
+
+def test_a_run_that_is_not_measured_does_not_happen_and_the_next_one_measures_what_is_kept(
+    boot: Callable[[], XenHost], measured: Measured
+) -> None:
+    host = boot()
+    before, measured.fail = host.state, True
+    with pytest.raises(RuntimeError, match="TPM"):
+        create(host, "red-west")
+    assert host.state is before
+    assert [(each.outcome, each.why[0][0]) for each in host.trail] == [("failed", "history")]
+    measured.fail = False
+    create(host, "red")
+    assert measured.types == [{"west"}]
+
+
+class TestBegunAnew:
+    def test_what_runs_counts_and_what_has_run_is_forgotten(
+        self, boot: Callable[[], XenHost], measured: Measured
+    ) -> None:
+        host = boot()
+        host.invoke(DestroyDomain(DOM0, create(host, "red-west")))
+        begun = host.monitor.begin_history(b"\2" * 32, actor="operator", why="ticket 1")
+        assert (begun.sequence, begun.types) == (0, frozenset())
+        assert measured.histories[-1] == begun
+        east = create(host, "red-east")
+        assert host.monitor.begin_history(b"\3" * 32, actor="operator", why="ticket 2").types == {"east"}
+        host.invoke(DestroyDomain(DOM0, east))
+        assert refused(host, "red-west") == "chwall-history"
+        assert refused(boot(), "red-west") == "chwall-history"
+
+    @pytest.mark.parametrize("lost", ["file", "anchor", "older"])
+    def test_mends_a_host_that_starts_nothing(
+        self, lost: str, boot: Callable[[], XenHost], tmp_path: Path, register: Register
+    ) -> None:
+        backup = (tmp_path / "history").read_bytes()
+        create(boot(), "red-west")
+        if lost == "file":
+            (tmp_path / "history").unlink()
+        elif lost == "anchor":
+            register.anchor = None
+        else:
+            (tmp_path / "history").write_bytes(backup)
+        host = boot()
+        assert host.monitor.past_refusal is not None
+        assert refused(host, "green").startswith("history-")
+        host.monitor.begin_history(b"\2" * 32, actor="operator", why="disk lost")
+        assert host.monitor.past_refusal is None
+        create(host, "green")
+
+    def test_is_recorded_with_its_reason(self, boot: Callable[[], XenHost]) -> None:
+        host = boot()
+        host.monitor.begin_history(b"\2" * 32, actor="operator", why="disk lost")
+        [record] = host.trail
+        assert (record.who, record.action, record.outcome) == ("operator", "history.begin", "done")
+        assert record.why == (("asked", "disk lost"),)
+
+    @pytest.mark.parametrize("broken", ["measurer", "register"])
+    def test_where_it_cannot_be_measured_or_kept_the_old_one_stays(
+        self, broken: str, boot: Callable[[], XenHost], measured: Measured, register: Register
+    ) -> None:
+        host = boot()
+        host.invoke(DestroyDomain(DOM0, create(host, "red-west")))
+        old, count = host.monitor.past_runs, len(host.trail)
+        measured.fail, register.fail = broken == "measurer", "before" if broken == "register" else ""
+        with pytest.raises((RuntimeError, OSError), match="TPM"):
+            host.monitor.begin_history(b"\2" * 32, actor="operator", why="disk lost")
+        assert [each.outcome for each in list(host.trail)[count:]] == ["done", "failed"]
+        measured.fail, register.fail = False, ""
+        assert host.monitor.past_runs == old
+        assert refused(host, "red-east") == "chwall-history"
+        create(host, "red")
+        assert measured.histories[-1] == old, "the log ends with what counts"
+
+    def test_a_host_that_keeps_none_says_so(self, description: HostDescription, counting: Policy) -> None:
+        host = XenHost(description, counting)
+        with pytest.raises(BadStateError, match="keeps no history"):
+            host.monitor.begin_history(bytes(32), actor="operator", why="why not")
+        assert [each.outcome for each in host.trail] == ["done", "failed"]
