@@ -24,7 +24,7 @@ class JsonError(AttestInputError):
 
 def encode(value: Json) -> bytes:
     """Return the canonical bytes; ValueError for a text that UTF-8 cannot carry (a lone surrogate)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def decode(raw: bytes, what: str, limit: int) -> object:
@@ -33,9 +33,7 @@ def decode(raw: bytes, what: str, limit: int) -> object:
         raise JsonError(f"{what}: {len(raw)} bytes are more than {limit}", code="size")
     try:
         text = raw.decode()
-        return json.loads(
-            text, object_pairs_hook=_unique, parse_float=_number, parse_constant=_number, parse_int=_integer
-        )
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise JsonError(f"{what}: {where}: not JSON: {error.msg}") from None
@@ -76,3 +74,9 @@ def _integer(text: str) -> int:
     if len(text) > _MAX_DIGITS:
         raise ValueError(f"{text[:40]}... is too large a number")
     return int(text)
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_number, parse_constant=_number, parse_int=_integer
+)

@@ -36,6 +36,7 @@ MAX_PCRS: Final = 128
 MAX_STRUCTURE: Final = 8192
 """Bytes of one TPM structure or JSON record; a TPM2B never holds more than 65,535, a quote a few hundred."""
 MAX_HOST_NAME: Final = 253
+_LAST_PCR: Final = 23
 _HOST_NAME: Final = re.compile(
     r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
 )
@@ -220,10 +221,21 @@ class _Fields:
 
     def pcrs(self, name: str) -> tuple[PcrValue, ...]:
         values = self.items(name, MAX_PCRS)
-        pcrs = tuple(_pcr(value, f"{self.path(name)}[{i}]") for i, value in enumerate(values))
+        pcrs = tuple(
+            _good_pcr(value) or _pcr(value, f"{self.path(name)}[{i}]") for i, value in enumerate(values)
+        )
         if len({(pcr.alg, pcr.index) for pcr in pcrs}) != len(pcrs):
             _refuse(self.path(name), "gives one PCR two values")
         return pcrs
+
+
+def _good_pcr(value: object) -> PcrValue | None:
+    """Read a well-formed value; None for any other, of which :func:`_pcr` says what is wrong."""
+    match value:
+        case [str(alg), int(index), str(digest)] if index is not True and index is not False:
+            if 0 <= index <= _LAST_PCR and _ALG.fullmatch(alg) and _HEX.fullmatch(digest):
+                return PcrValue(alg, index, bytes.fromhex(digest))
+    return None
 
 
 def _pcr(value: object, where: str) -> PcrValue:
@@ -234,7 +246,7 @@ def _pcr(value: object, where: str) -> PcrValue:
         _refuse(where, "does not begin with the name of a hash")
     if not isinstance(digest, str) or _HEX.fullmatch(digest) is None:
         _refuse(where, "does not end with lower-case hex")
-    return PcrValue(alg, _number(index, where, 23), bytes.fromhex(digest))
+    return PcrValue(alg, _number(index, where, _LAST_PCR), bytes.fromhex(digest))
 
 
 def _number(value: object, where: str, most: int) -> int:

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final, Self
 
 from attest import canonical_json
-from attest.canonical_json import Json, JsonError
+from attest.canonical_json import JsonError
 from attest.errors import AttestInputError, AttestUsageError
 from vtpm import canonical
 
@@ -52,35 +52,46 @@ class DomainEvent(StrEnum):
 class _Record:
     """Encoding and decoding of a frozen dataclass whose fields are those of ``CHECKS``."""
 
-    __slots__ = ()
+    __slots__ = ("_encoded",)
     TYPE: ClassVar[str]
     CHECKS: ClassVar[Mapping[str, _Check]]
+    READ: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    """Fields that are not kept as JSON has them."""
+    _encoded: bytes
 
     def __post_init__(self) -> None:
-        problem = canonical.problem_of(self._values(), self.CHECKS)
-        if problem is None and len(self.encode()) > MAX_EVENT:
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.CHECKS}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        problem = canonical.problem_of(values, self.CHECKS)
+        encoded = b"" if problem else canonical_json.encode({"type": self.TYPE, **values})
+        if len(encoded) > MAX_EVENT:
             problem = f"more than {MAX_EVENT} bytes"
         if problem:
             raise AttestUsageError(f"{self.TYPE} event: {problem}", code="field")
+        object.__setattr__(self, "_encoded", encoded)
 
     def encode(self) -> bytes:
         """Return the exact bytes that are hashed."""
-        return canonical_json.encode({"type": self.TYPE, **self._values()})
+        return self._encoded
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
         """Read what ``encode`` wrote; raises RuntimeEventError for anything else."""
-        values = _object(raw)
+        return cls.of(_object(raw), raw)
+
+    @classmethod
+    def of(cls, values: dict[str, Any], raw: bytes) -> Self:
+        """Make an event of the fields that were read from canonical bytes; raises as ``decode`` does."""
         if values.pop("type", None) != cls.TYPE:
             raise RuntimeEventError(f"runtime event: type is not {cls.TYPE!r}", code="type")
         problem = canonical.problem_of(values, cls.CHECKS)
         if problem:
             raise RuntimeEventError(f"{cls.TYPE} event: {problem}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        return canonical.made(cls, {name: cls.READ.get(name, _same)(v) for name, v in values.items()}, raw)
 
-    def _values(self) -> dict[str, Json]:
-        values = {name: getattr(self, name) for name in self.CHECKS}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+def _same(value: object) -> object:
+    return value
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -191,15 +202,10 @@ class DomainCommitment(_Record):
 
     TYPE: ClassVar[str] = "domain"
     CHECKS: ClassVar[Mapping[str, _Check]] = {"event": _domain_event, "commitment": canonical.sha256}
+    READ: ClassVar[Mapping[str, Callable[[Any], Any]]] = {"event": DomainEvent}
 
     event: DomainEvent
     commitment: str
-
-    @classmethod
-    def decode(cls, raw: bytes) -> DomainCommitment:
-        """Read what ``encode`` wrote; raises RuntimeEventError for anything else."""
-        read = super(DomainCommitment, cls).decode(raw)
-        return cls(DomainEvent(read.event), read.commitment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +231,7 @@ class DomainLaunch(_Record):
         "binding_digest": canonical.sha256,
         "salt": canonical.sha256,
     }
+    READ: ClassVar[Mapping[str, Callable[[Any], Any]]] = {"disks": tuple}
 
     vid: str
     name: str
@@ -252,7 +259,8 @@ _TYPES: Final[dict[str, type[RuntimeEvent]]] = {
 
 def decode_event(raw: bytes) -> RuntimeEvent:
     """Read any event of the log by its ``type``; raises RuntimeEventError."""
-    kind = _object(raw).get("type")
+    values = _object(raw)
+    kind = values.get("type")
     if not isinstance(kind, str) or kind not in _TYPES:
         raise RuntimeEventError(f"runtime event: type must be one of {', '.join(_TYPES)}", code="type")
-    return _TYPES[kind].decode(raw)
+    return _TYPES[kind].of(values, raw)

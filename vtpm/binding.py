@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from vtpm import canonical
 from vtpm.errors import VtpmUsageError
@@ -37,21 +37,23 @@ class Binding:
     vek_name: str
     ak_name: str
     reset_count: int
+    _encoded: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        problem = canonical.problem_of(asdict(self), _CHECKS)
+        values = {name: getattr(self, name) for name in _CHECKS}
+        problem = canonical.problem_of(values, _CHECKS)
         if problem:
             raise VtpmUsageError(f"binding: {problem}")
+        object.__setattr__(self, "_encoded", canonical.encode(values))
 
     def encode(self) -> bytes:
         """Return the canonical JSON."""
-        return canonical.encode(asdict(self))
+        return self._encoded
 
     @classmethod
     def decode(cls, raw: bytes) -> Binding:
         """Read canonical JSON; raises ``RecordError`` for anything that ``encode`` would not write."""
-        values: dict[str, Any] = dict(canonical.decode(raw, "binding", _CHECKS))
-        return cls(**values)
+        return canonical.made(cls, canonical.decode(raw, "binding", _CHECKS), raw)
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the canonical JSON."""

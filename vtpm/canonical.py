@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
-from uuid import UUID
+from typing import Final, TypeVar
 
 from vtpm.errors import RecordError
 from vtpm.tpm2.fields import name_problem
 
 Value = str | int | list[str]
 Check = Callable[[object], str | None]
+Record = TypeVar("Record")
 
 MAX_RECORD: Final = 2048
 """Bytes; the limit of one NV index in libtpms."""
@@ -20,11 +20,13 @@ MAX_RECORD: Final = 2048
 _MAX_TEXT: Final = 128
 _MAX_TYPES: Final = 64
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2})*")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def encode(values: Mapping[str, Value]) -> bytes:
     """Return the canonical bytes."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(values).encode()
 
 
 def decode(raw: bytes, what: str, checks: Mapping[str, Check]) -> dict[str, Value]:
@@ -45,9 +47,22 @@ def decode(raw: bytes, what: str, checks: Mapping[str, Check]) -> dict[str, Valu
     return values
 
 
+def made(kind: type[Record], values: Mapping[str, object], encoded: bytes) -> Record:
+    """Return a frozen record of values that were checked just now, with the bytes they were read from.
+
+    Building it by its constructor would check and encode everything a second time.
+    """
+    record = object.__new__(kind)
+    for key, value in values.items():
+        object.__setattr__(record, key, value)
+    object.__setattr__(record, "_encoded", bytes(encoded))
+    return record
+
+
 def problem_of(values: Mapping[str, object], checks: Mapping[str, Check]) -> str | None:
     """Say what is wrong with the fields; None if nothing is."""
-    for name in sorted(values.keys() ^ checks.keys()):
+    if values.keys() != checks.keys():
+        name = min(values.keys() ^ checks.keys())
         return f"field {name!r} {'is missing' if name in checks else 'is not known'}"
     for name, check in checks.items():
         problem = check(values[name])
@@ -89,10 +104,7 @@ def vid(value: object) -> str | None:
 
 def uuid(value: object) -> str | None:
     """Admit a UUID in its lower-case form with hyphens (RFC 9562, 4)."""
-    try:
-        good = isinstance(value, str) and str(UUID(value)) == value
-    except ValueError:
-        good = False
+    good = isinstance(value, str) and _UUID.fullmatch(value) is not None
     return None if good else "must be a lower-case UUID with hyphens"
 
 

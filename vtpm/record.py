@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from vtpm import canonical
@@ -27,6 +27,7 @@ _CHECKS: Final[dict[str, canonical.Check]] = {
     "policy_version": canonical.text,
     "generation": canonical.counter,
 }
+_LISTS: Final = ("ste_types", "chwall_types")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +48,29 @@ class LabelRecord:
     policy_digest: str
     policy_version: str
     generation: int
+    _encoded: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        problem = canonical.problem_of(self._values(), _CHECKS)
+        values: dict[str, Any] = {name: getattr(self, name) for name in _CHECKS}
+        values |= {key: list(values[key]) for key in _LISTS}
+        problem = canonical.problem_of(values, _CHECKS)
         if problem:
             raise VtpmUsageError(f"label record: {problem}")
-        size = len(self.encode())
-        if size > canonical.MAX_RECORD:
-            raise VtpmUsageError(f"label record: {size} bytes are more than {canonical.MAX_RECORD}")
-
-    def _values(self) -> dict[str, Any]:
-        values = asdict(self)
-        return values | {key: list(values[key]) for key in ("ste_types", "chwall_types")}
+        encoded = canonical.encode(values)
+        if len(encoded) > canonical.MAX_RECORD:
+            raise VtpmUsageError(f"label record: {len(encoded)} bytes are more than {canonical.MAX_RECORD}")
+        object.__setattr__(self, "_encoded", encoded)
 
     def encode(self) -> bytes:
         """Return the canonical JSON."""
-        return canonical.encode(self._values())
+        return self._encoded
 
     @classmethod
     def decode(cls, raw: bytes) -> LabelRecord:
         """Read canonical JSON; raises ``RecordError`` for anything that ``encode`` would not write."""
-        values: dict[str, Any] = dict(canonical.decode(raw, "label record", _CHECKS))
-        return cls(**values | {key: tuple(values[key]) for key in ("ste_types", "chwall_types")})
+        values: dict[str, Any] = {**canonical.decode(raw, "label record", _CHECKS)}
+        values |= {key: tuple(values[key]) for key in _LISTS}
+        return canonical.made(cls, values, raw)
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the record."""

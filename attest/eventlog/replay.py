@@ -52,8 +52,7 @@ class ReplayError(AttestInputError):
 class VerifiedEvent:
     """An event whose digest and place are proved by a quote; the type and ``untrusted_data`` are not.
 
-    ``measured`` are the exact bytes that were hashed, where ``rule`` says how they follow from the data;
-    None where the digest is of something that the log does not hold.
+    Whether its data are bound is computed when it is asked for: few of the events are ever read.
     """
 
     index: int
@@ -61,8 +60,18 @@ class VerifiedEvent:
     digest: bytes
     untrusted_type: str
     untrusted_data: bytes
-    measured: bytes | None
-    rule: Rule | None
+    _event: Event = field(repr=False)
+    _banks: tuple[Alg, ...] | None = field(repr=False)
+
+    @property
+    def measured(self) -> bytes | None:
+        """The exact bytes that were hashed; None where the digest is of something that the log has not."""
+        return binding(self._event, self._banks).measured
+
+    @property
+    def rule(self) -> Rule | None:
+        """How ``measured`` follows from the data."""
+        return binding(self._event, self._banks).rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,29 +236,17 @@ def startup_locality(log: EventLog) -> int:
 
 
 def _verified(event: Event, alg: Alg) -> VerifiedEvent:
-    bound = binding(event, (alg,))
+    digest = event.digest(alg) or b""
     return VerifiedEvent(
-        index=event.index,
-        pcr=event.pcr,
-        digest=event.digest(alg) or b"",
-        untrusted_type=event.untrusted_type,
-        untrusted_data=event.untrusted_data,
-        measured=bound.measured,
-        rule=bound.rule,
+        event.index, event.pcr, digest, event.untrusted_type, event.untrusted_data, event, (alg,)
     )
 
 
 def _verified_entry(event: Event, alg: Alg) -> VerifiedEvent:
     """Return a proved entry of a measurement list; the data of a violation are not bound to its digest."""
-    bound = binding(event)
+    digest = event_digest(event, alg) or b""
     return VerifiedEvent(
-        index=event.index,
-        pcr=event.pcr,
-        digest=event_digest(event, alg) or b"",
-        untrusted_type=event.untrusted_type,
-        untrusted_data=event.untrusted_data,
-        measured=bound.measured,
-        rule=bound.rule,
+        event.index, event.pcr, digest, event.untrusted_type, event.untrusted_data, event, None
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -81,6 +81,8 @@ class Public:
     symmetric: Symmetric | None
     signing: Scheme
     parameters: RsaKey | EccKey
+    _encoded: bytes = field(init=False, repr=False, compare=False, default=b"")
+    """The bytes that it was decoded from, which ``encode`` would write; empty where it was built."""
 
     @classmethod
     def decode(cls, raw: bytes) -> Public:
@@ -110,7 +112,9 @@ class Public:
         signing = _read_scheme(reader, "scheme", schemes)
         parameters = _read_rsa(reader) if kind is Alg.RSA else _read_ecc(reader)
         reader.end()
-        return cls(kind, name_alg, attributes, policy, symmetric, signing, parameters)
+        public = cls(kind, name_alg, attributes, policy, symmetric, signing, parameters)
+        object.__setattr__(public, "_encoded", reader.whole)
+        return public
 
     @property
     def scheme(self) -> Alg:
@@ -124,6 +128,9 @@ class Public:
 
     def encode(self) -> bytes:
         """Return the bare TPMT_PUBLIC."""
+        return self._encoded or self._encode()
+
+    def _encode(self) -> bytes:
         writer = Writer().u16(self.type).u16(self.name_alg).u32(self.attributes).sized(self.auth_policy)
         if self.symmetric is None:
             writer.u16(Alg.NULL)

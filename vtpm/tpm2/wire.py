@@ -34,6 +34,11 @@ class Reader:
         """Return the offset of the next byte."""
         return self._base + self._next
 
+    @property
+    def whole(self) -> bytes:
+        """Return all bytes of the structure, read or not."""
+        return bytes(self._data)
+
     def fail(self, field: str, detail: str, *, code: str, back: int = 0) -> StructureError:
         """Return the error for ``field``, which began ``back`` bytes before the cursor."""
         return StructureError(f"{self._what}.{field}", self.offset - back, detail, code=code)
