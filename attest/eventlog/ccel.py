@@ -43,4 +43,4 @@ def _of_rtmr(event: Event) -> Event:
     if not event.extends and event.index and event.untrusted_data.startswith((SPEC_ID, STARTUP_LOCALITY)):
         what = f"event {event.index}: a confidential guest has one Spec ID event and no StartupLocality"
         raise EventLogError(what, offset=event.offset or 0, code="spec-id")
-    return replace(event, pcr=number & NO_REGISTER)
+    return event._replace(pcr=number & NO_REGISTER)

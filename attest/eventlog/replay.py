@@ -84,8 +84,9 @@ class VerifiedEvents:
 
     alg: Alg
     pcrs: Mapping[int, bytes]
-    events: tuple[VerifiedEvent, ...] = field(repr=False)
+    _events: tuple[Event, ...] = field(repr=False)
     _seal: object = field(repr=False, compare=False)
+    _is_list: bool = False
     beyond: int = 0
 
     def __post_init__(self) -> None:
@@ -97,7 +98,19 @@ class VerifiedEvents:
         if pcr not in self.pcrs:
             what = f"PCR {pcr} was not verified; verified are {_numbers(self.pcrs)}"
             raise AttestUsageError(what, code="pcr")
-        return tuple(event for event in self.events if event.pcr == pcr)
+        return tuple(self._verified(event) for event in self._events if event.pcr == pcr)
+
+    @property
+    def events(self) -> tuple[VerifiedEvent, ...]:
+        """The events of all PCRs, in the order of the log."""
+        return tuple(map(self._verified, self._events))
+
+    def _verified(self, event: Event) -> VerifiedEvent:
+        """Return a proved event; the data of a violation in a list are not bound to its digest."""
+        digest = event_digest(event, self.alg) if self._is_list else event.digest(self.alg)
+        banks = None if self._is_list else (self.alg,)
+        data = event.untrusted_data
+        return VerifiedEvent(event.index, event.pcr, digest or b"", event.untrusted_type, data, event, banks)
 
 
 def replay(log: EventLog, alg: int, *, registers: Registers = Registers.PCR) -> Mapping[int, bytes]:
@@ -140,7 +153,7 @@ def verify_replay(
     if differ:
         raise _differs(alg, registers, differ)
     bank = Alg(alg)
-    events = tuple(_verified(event, bank) for event in log.events if event.extends and event.pcr in quoted)
+    events = tuple(event for event in log.events if event.pcr in quoted and event.untrusted_type != NO_ACTION)
     return VerifiedEvents(bank, MappingProxyType({pcr: values[pcr] for pcr in quoted}), events, _SEAL)
 
 
@@ -155,14 +168,13 @@ def _verify_list(
             what = f"event log: the kernel fills its SHA-1 digests up to {_bank(alg)}; use Linux 5.8 or later"
             raise ReplayError(what, pcrs=tuple(sorted(quoted)), code="ima-padded")
         raise _differs(alg, registers, tuple(sorted(quoted)))
-    events = [event for event in log.events[:count] if event.pcr in quoted]
+    events = tuple(event for event in log.events[:count] if event.pcr in quoted)
     altered = next((event for event in events if binding(event).matches is False), None)
     if altered:
         what = f"event log: entry {altered.index} was altered: its data do not fit its digest"
         raise ReplayError(what, pcrs=(altered.pcr,), code="data-mismatch")
-    proved = tuple(_verified_entry(event, Alg(alg)) for event in events)
     values = MappingProxyType({pcr: bytes(value) for pcr, value in quoted.items()})
-    return VerifiedEvents(Alg(alg), values, proved, _SEAL, beyond=len(log.events) - count)
+    return VerifiedEvents(Alg(alg), values, events, _SEAL, _is_list=True, beyond=len(log.events) - count)
 
 
 def _matching(
@@ -233,21 +245,6 @@ def startup_locality(log: EventLog) -> int:
     if not log.startup_locality and first and first.untrusted_type == EventType.EV_EFI_HCRTM_EVENT.name:
         return _HCRTM_LOCALITY
     return log.startup_locality
-
-
-def _verified(event: Event, alg: Alg) -> VerifiedEvent:
-    digest = event.digest(alg) or b""
-    return VerifiedEvent(
-        event.index, event.pcr, digest, event.untrusted_type, event.untrusted_data, event, (alg,)
-    )
-
-
-def _verified_entry(event: Event, alg: Alg) -> VerifiedEvent:
-    """Return a proved entry of a measurement list; the data of a violation are not bound to its digest."""
-    digest = event_digest(event, alg) or b""
-    return VerifiedEvent(
-        event.index, event.pcr, digest, event.untrusted_type, event.untrusted_data, event, None
-    )
 
 
 def _bank(alg: int) -> str:

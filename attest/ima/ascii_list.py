@@ -73,15 +73,16 @@ def ascii_entries(chunks: Iterable[bytes]) -> Generator[Entry, None, int]:
             number += 1
             parts = line.split(b" ")
             try:  # each further call would cost 5 % of the whole check here
-                more = parts.pop() if len(parts) == _MORE else None
-                pcr, digest, template, token, path = parts
+                if len(parts) == _MORE:
+                    pcr, digest, template, token, path, more = parts
+                    name, last = _USUAL_MORE[template], _last(more)
+                else:
+                    pcr, digest, template, token, path = parts
+                    name, last = _USUAL[template], b""
                 algorithm, cut, head = _TOKENS[len(token)]
-                if not token.startswith(algorithm):
+                if token[:cut] != algorithm:
                     raise KeyError  # noqa: TRY301  # the other reader knows them all
-                name = (_USUAL if more is None else _USUAL_MORE)[template]
-                data = head + unhexlify(token[cut:]) + _LENGTHS[len(path)] + path + b"\0"
-                if more is not None:
-                    data += _last(more)
+                data = b"%b%b%b%b\0%b" % (head, unhexlify(token[cut:]), _LENGTHS[len(path)], path, last)
                 entry = _NEW(Entry, (_PCRS[pcr], unhexlify(digest), name, data, token, path, "little"))
             except (KeyError, IndexError, ValueError):
                 entry = _any_entry(line, number)

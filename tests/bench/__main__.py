@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench.measure import Row, Size, measure
+from tests.bench.measure import Row, Size, Unavailable, measure
 from tests.bench.works import WORKS
 
 SCHEMA = "shype.bench/1"
@@ -34,15 +34,21 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := set(given.names) - set(names):
         parser.error(f"no row {', '.join(sorted(unknown))}")
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
     print(HEADING, flush=True)
     for work in WORKS:
         if not given.names or work.name in given.names:
             # On the disk of the repository, as tmpfs makes every fsync free.
             with tempfile.TemporaryDirectory(prefix="bench-", dir=given.output.parent) as folder:
-                rows.append(measure(work, Path(folder), Size.SMALL if given.small else Size.FULL))
+                try:
+                    rows.append(measure(work, Path(folder), Size.SMALL if given.small else Size.FULL))
+                except Unavailable as reason:
+                    skipped[work.name] = str(reason)
+                    print(f"{work.what:<52}skipped: {reason}", flush=True)
+                    continue
             print(line(rows[-1]), flush=True)
-    document = {"schema": SCHEMA, **about(), "rows": [row.document() for row in rows]}
+    document = {"schema": SCHEMA, **about(), "rows": [row.document() for row in rows], "skipped": skipped}
     if not given.names and not given.small and (policy := peers()) is not None:
         document["policy"] = policy()
     given.output.write_text(json.dumps(document, indent=2) + "\n")

@@ -18,7 +18,7 @@ EVENTS = 100
 DATA = b"grub_cmd: multiboot2 /xen.gz placeholder console=com1 dom0_mem=768M"
 
 
-def _log() -> bytes:
+def boot_log() -> bytes:
     """A crypto-agile log with SHA-1 and SHA-256, spread over PCR 0-9 as a firmware's is."""
     records = tuple(Record(place % 10, IPL, DATA + b" %d\0" % place) for place in range(EVENTS))
     return Log(records, (SHA1, SHA256)).encode()
@@ -28,7 +28,7 @@ def _log() -> bytes:
 def library(folder: Path, size: Size) -> Iterator[Pair]:
     """In a process that runs already, as a verifier's does."""
     del size
-    raw, path = _log(), folder / "log"
+    raw, path = boot_log(), folder / "log"
     path.write_bytes(raw)
 
     def ours() -> None:
@@ -49,7 +49,7 @@ def process(folder: Path, size: Size) -> Iterator[Pair]:
     """Both as processes."""
     del size
     path = folder / "log"
-    path.write_bytes(_log())
+    path.write_bytes(boot_log())
     command = (sys.executable, "-m", "shype.main", "eventlog", str(path), "--json")
     yield Pair(
         Side("shype eventlog --json process", lambda: _run(*command)),

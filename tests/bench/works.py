@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.bench import eventlog, metering, monitor, quote, verifier, vtpm, whatif
+from tests.bench import eventlog, ima, keylime_peer, metering, monitor, quote, verifier, vtpm, whatif
 from tests.bench.measure import Clock, Work
 
 CPU: Final = Clock.PROCESSOR
 
 WORKS: Final = (
     Work("eventlog", "parse and replay a boot log of 100 events", eventlog.library, 3.0, 25),
+    Work("eventlog-keylime", "the same, beside Keylime's log path", keylime_peer.log, 10.0, 15),
     Work("eventlog-process", "the same, as a command", eventlog.process, None, 9),
+    Work("ima", "check an IMA list of 100,000 entries", ima.check, 4.0, 5, CPU),
     Work("vtpm", "a new vTPM: ready, labelled, EK certificate, AK", vtpm.new, 25.0, 11),
     Work("append", "append and persist a tick of 50 domains", metering.append, 30.0, 15),
     Work("audit", "audit a tenant-month of 43,200 records", metering.audit_beside_pymerkle, 5.0, 5, CPU),
     Work(
         "audit-own", "the same, beside our own single proofs", metering.audit_beside_own_proofs, 5.0, 5, CPU
     ),
-    Work("judge", "judge a host with one guest", verifier.judge, 1 / 2, 51, CPU),
+    Work("judge", "judge a host with one guest, 20 times", verifier.judge, 1 / 2, 21, CPU),
     Work("channel", "bind and close an event channel, warm cache", monitor.channel, 1 / 1.1, 51, CPU),
     Work("grant", "map and unmap a granted page, warm cache", monitor.grant, 1 / 1.1, 51, CPU),
     Work("whatif", "what an update breaks: 1,000 domains, 10,000 channels", whatif.update, None, 5),
     Work("quote", "check a quote", quote.library, None, 25),
+    Work("quote-keylime", "50 quotes, beside Keylime's check", keylime_peer.quote, None, 21, CPU),
     Work("quote-process", "the same, as a command", quote.process, None, 9),
 )
