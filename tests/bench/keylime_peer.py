@@ -74,14 +74,17 @@ def worker(folder: Path, size: Size, **work: Any) -> Iterator[Side]:
     for name, path in files.items():
         path.write_text(_CONFIG[name])
     settings = {f"KEYLIME_{name.upper()}_CONFIG": str(path) for name, path in files.items()}
-    with subprocess.Popen(
-        (str(HOME / "bin" / "python"), "-P", str(WORKER)),
-        env={"PATH": "/usr/bin:/bin", "KEYLIME_DIR": str(folder), **settings},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=(folder / "keylime.err").open("wb"),
-        text=True,
-    ) as process:
+    with (
+        (folder / "keylime.err").open("wb") as errors,
+        subprocess.Popen(
+            (str(HOME / "bin" / "python"), "-P", str(WORKER)),
+            env={"PATH": "/usr/bin:/bin", "KEYLIME_DIR": str(folder), **settings},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         told, answers = process.stdin, process.stdout
