@@ -20,6 +20,8 @@ PARTS: Final = ("kernel", "ramdisk", "xsm", "ucode")
 _GLOBAL: Final = "global"
 _PRINTABLE: Final = re.compile(rb"[\x20-\x7e\t\r\n]*")
 _LINE_ENDS: Final = re.compile(r"[\t\r\n]")
+_HEADING: Final = re.compile(r"\[([^\]]+)\] *")
+_MAX_SECTIONS: Final = 64
 
 
 class UnifiedImageError(AttestInputError):
@@ -62,6 +64,30 @@ def read(image: bytes, section: str | None = None) -> UnifiedImage:
         (named["kernel"] or "").partition(" ")[2],
         _parts(image, parts, named),
     )
+
+
+def other_entries(image: bytes) -> tuple[str, ...]:
+    """Say what other boot entries than the default would read from the disk: one sentence each.
+
+    The first word of a boot entry's options picks any section of the config, also one that is not there; then
+    Xen follows ``chain`` of ``[global]``. Raises ``AttestInputError`` as ``read`` does, and for a config of
+    which the sections cannot be told.
+    """
+    config = _content(image, layout(image), "config") or b""
+    lines = _lines(config)
+    headings = [line for line in lines if line.startswith("[")]
+    named = [_HEADING.fullmatch(line) for line in headings]
+    if len(headings) > _MAX_SECTIONS or None in named:
+        raise UnifiedImageError(f"unified image: .config: at most {_MAX_SECTIONS} lines, each like [name]")
+    found = []
+    for section in dict.fromkeys(match[1] for match in named if match and match[1] != _GLOBAL):
+        try:
+            read(image, section)
+        except UnifiedImageError as error:
+            found.append(f"[{section}]: {str(error).removeprefix('unified image: ')}")
+    if _value(lines, _GLOBAL, "chain") is not None:
+        found.append("[global]: 'chain' leads to another config on the disk: remove the line")
+    return tuple(found)
 
 
 def _parts(image: bytes, parts: Layout, named: dict[str, str | None]) -> tuple[tuple[str, bytes], ...]:

@@ -46,6 +46,7 @@ PARSERS: Final = (
         "recording",
     ),
     Parser("attest.predict.script:Source.of", lambda: [CONFIG], Source.of),
+    Parser("attest.predict.unified:other_entries", lambda: [unified_image()], unified.other_entries),
     Parser("attest.predict.unified:read", lambda: [unified_image()], unified.read),
     *(
         Parser(
