@@ -20,6 +20,7 @@ GROUPS: Final[dict[str, str]] = {
     "demo": "watch the whole idea work, and the attacks that must fail",
     "doctor": "see what this machine lacks to be attested",
     "policy": "decide by an ACM policy, load one",
+    "image": "make a unified Xen image, see what one boots",
     "host": "make, boot and look after a host",
     "domain": "launch and run domains",
     "eventlog": "read and replay a boot event log",

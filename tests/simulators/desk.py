@@ -25,6 +25,7 @@ from attest.signer import MemoryKey
 from metering.export import export
 from metering.key import METER_PCRS
 from shype.earcheck import jwk
+from tests.attest.image.xenefi import XenEfi
 from tests.attest.predict import build
 from tests.conftest import REPOSITORY
 from tests.metering.world import GOOD_STATE, Platform, Site
@@ -53,6 +54,25 @@ firmware:
   loader: EFI/BOOT/BOOTX64.EFI
 grub:
   config: grub.cfg
+"""
+
+IMAGE: Final = """\
+schema: shype.image/1
+root: boot
+xen: xen.efi
+options: console=com1
+kernel: {path: vmlinuz, arguments: ro}
+ramdisk: initrd.img
+firmware: {recording: ovmf.bin}
+"""
+OWN_IMAGE: Final = """\
+schema: shype.image/1
+root: boot
+xen: xen.efi
+config: xen.cfg
+kernel: {path: vmlinuz}
+ramdisk: initrd.img
+firmware: {recording: ovmf.bin}
 """
 
 
@@ -100,6 +120,14 @@ COMMANDS: Final = (
             *("--domain", "cola-web.cfg", "-o", "made-reference.json"),
         ),
         ("rack7.yaml", "embedded.yaml", "cola-web.cfg"),
+    ),
+    Command(
+        ("image", "build", "host.yaml", "-o", "made-xen.efi"),
+        ("host.yaml", "boot/xen.efi", "ovmf.bin"),
+    ),
+    Command(
+        ("image", "show", "unified.efi", "--recording", "ovmf.bin"),
+        ("unified.efi", "ovmf.bin"),
     ),
     Command(("pcrs", "explain", "rack7.yaml", "evidence.json"), ("rack7.yaml", "evidence.json"), 1),
     Command(
@@ -214,6 +242,11 @@ def _quote(folder: Path) -> None:
 def _boot_files(folder: Path) -> None:
     build.write(folder / "boot")
     (folder / "rack7.yaml").write_text(PROFILE)
+    (folder / "host.yaml").write_text(IMAGE)
+    (folder / "own.yaml").write_text(OWN_IMAGE)
+    (folder / "boot" / "xen.efi").write_bytes(XenEfi().build())
+    (folder / "boot" / "xen.cfg").write_bytes(build.XEN_CFG)
+    (folder / "unified.efi").write_bytes(build.unified())
     shutil.copy(CONFIGS / "recordings" / "ovmf-2022.11-q35.bin", folder / "ovmf.bin")
     shutil.copy(CONFIGS / "hosts" / "embedded.yaml", folder)
     for guest in GUESTS:
