@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from attest.errors import AttestInputError
-from attest.predict.pe import Layout, layout
+from attest.predict.pe import Layout, Span, layout
 
 MAX_CONFIG: Final = 64 << 10
 PARTS: Final = ("kernel", "ramdisk", "xsm", "ucode")
@@ -53,16 +53,12 @@ def read(image: bytes, section: str | None = None) -> UnifiedImage:
     lines = _lines(config)
     if section is None:
         section = _value(lines, _GLOBAL, "default")
-    named = {key: _value(lines, section, key) for key in PARTS}
-    named["ucode"] = named["ucode"] or _value(lines, _GLOBAL, "ucode")
-    if named["kernel"] is None and _value(lines, _GLOBAL, "chain") is not None:
-        raise UnifiedImageError(
-            "unified image: the config chains to another one on the disk", code="unified-part"
-        )
+    _check_inside(parts, lines, section)
+    held = ((f".{key}", _content(image, parts, key)) for key in PARTS)
     return UnifiedImage(
         _value(lines, section, "options") or "",
-        (named["kernel"] or "").partition(" ")[2],
-        _parts(image, parts, named),
+        (_value(lines, section, "kernel") or "").partition(" ")[2],
+        tuple((name, content) for name, content in held if content is not None),
     )
 
 
@@ -73,8 +69,8 @@ def other_entries(image: bytes) -> tuple[str, ...]:
     Xen follows ``chain`` of ``[global]``. Raises ``AttestInputError`` as ``read`` does, and for a config of
     which the sections cannot be told.
     """
-    config = _content(image, layout(image), "config") or b""
-    lines = _lines(config)
+    parts = layout(image)
+    lines = _lines(_content(image, parts, "config") or b"")
     headings = [line for line in lines if line.startswith("[")]
     named = [_HEADING.fullmatch(line) for line in headings]
     if len(headings) > _MAX_SECTIONS or None in named:
@@ -82,7 +78,7 @@ def other_entries(image: bytes) -> tuple[str, ...]:
     found = []
     for section in dict.fromkeys(match[1] for match in named if match and match[1] != _GLOBAL):
         try:
-            read(image, section)
+            _check_inside(parts, lines, section)
         except UnifiedImageError as error:
             found.append(f"[{section}]: {str(error).removeprefix('unified image: ')}")
     if _value(lines, _GLOBAL, "chain") is not None:
@@ -90,19 +86,29 @@ def other_entries(image: bytes) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _parts(image: bytes, parts: Layout, named: dict[str, str | None]) -> tuple[tuple[str, bytes], ...]:
-    found = {key: _content(image, parts, key) for key in PARTS}
+def _check_inside(parts: Layout, lines: tuple[str, ...], section: str | None) -> None:
+    """Raise for a section of the config that makes Xen read from the disk."""
+    named = {key: _value(lines, section, key) for key in PARTS}
+    named["ucode"] = named["ucode"] or _value(lines, _GLOBAL, "ucode")
+    if named["kernel"] is None and _value(lines, _GLOBAL, "chain") is not None:
+        raise UnifiedImageError(
+            "unified image: the config chains to another one on the disk", code="unified-part"
+        )
     for key, value in named.items():
-        if value is not None and found[key] is None:
+        if value is not None and _place(parts, key) is None:
             message = f"the config names '{key}', and no .{key} section holds it: Xen reads it from the disk"
             raise UnifiedImageError(f"unified image: {message}", code="unified-part")
-    if found["kernel"] is None:
+    if _place(parts, "kernel") is None:
         raise UnifiedImageError("unified image: no .kernel section: add one", code="unified-part")
-    return tuple((f".{key}", content) for key, content in found.items() if content is not None)
 
 
 def _content(image: bytes, parts: Layout, name: str) -> bytes | None:
     """Return the section's bytes as Xen finds them in memory; None where there is no such section."""
+    place = _place(parts, name)
+    return None if place is None else image[place.start : place.end]
+
+
+def _place(parts: Layout, name: str) -> Span | None:
     found = [each for each in parts.sections if each.name == f".{name}".encode()]
     if not found:
         return None
@@ -112,7 +118,7 @@ def _content(image: bytes, parts: Layout, name: str) -> bytes | None:
     if found[0].memory > end - start:
         message = f"unified image: byte {start}: .{name} has fewer bytes in the file than in memory"
         raise UnifiedImageError(message, code="unified-part")
-    return image[start : start + found[0].memory]
+    return Span(start, start + found[0].memory)
 
 
 def _lines(config: bytes) -> tuple[str, ...]:
