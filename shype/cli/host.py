@@ -57,6 +57,21 @@ update is judged against. It tells who runs here, so a file of it is only for it
 Example:
   shype host state /tmp/h -o /tmp/state.json
 """
+_HISTORY = """\
+Which Chinese Wall types have ever run on this host. Where the policy counts past runs, a
+history that is missing, or older than the TPM says, refuses every start: exit code 1.
+
+Example:
+  shype host history /tmp/h
+"""
+_BEGIN_HISTORY = """\
+Forgets all past runs: what was kept out by them may start. The history begins with what
+runs now; it gets a new name, which the audit trail and PCR 12 tell, so that whoever
+verifies this host sees that it was begun anew.
+
+Example:
+  shype host begin-history /tmp/h --why "disk lost, ticket 4711"
+"""
 _AUDIT_LOG = """\
 Who asked for what, when, and how it ended, over all boots: refusals, relabels, policy
 changes, administrators' actions. A changed, dropped or reordered line is found. A last
@@ -98,6 +113,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     activate.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="for the secret")
     state = _verb(verbs, "state", "write what lives on a running host", _STATE, _state)
     state.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
+    _verb(verbs, "history", "show the history of past runs", _HISTORY, _history)
+    begin = _verb(
+        verbs, "begin-history", "begin the history of past runs anew", _BEGIN_HISTORY, _begin_history
+    )
+    begin.add_argument("--why", required=True, metavar="TEXT", help="the reason, for the audit trail")
     trail = _verb(verbs, "audit-log", "read the audit trail of a host", _AUDIT_LOG, _audit_log)
     trail.add_argument("--denied", action="store_true", help="only what was refused")
     trail.add_argument(
@@ -151,6 +171,14 @@ def _state(arguments: argparse.Namespace) -> Report:
         return report
     write_secret(arguments.output, report.text.encode())
     return Report(Exit.OK, {"state": str(arguments.output)}, f"state written to {arguments.output}")
+
+
+def _history(arguments: argparse.Namespace) -> Report:
+    return _call(arguments, "history", {})
+
+
+def _begin_history(arguments: argparse.Namespace) -> Report:
+    return _call(arguments, "begin-history", {"why": arguments.why})
 
 
 def _poweroff(arguments: argparse.Namespace) -> Report:

@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from acm import policyfile
-from acm.history import ORIGIN_SIZE
+from acm.policy import Policy
 from acm.update import Update
 from attest.attester import Logs, attest
 from attest.boot.multiboot2 import BootResult, boot
@@ -34,7 +34,6 @@ from hypervisor import hostconfig, xlconfig
 from hypervisor.audit import Outcome
 from hypervisor.audit_file import AuditFile
 from hypervisor.folder import FolderSource
-from hypervisor.history_store import FileHistoryStore
 from hypervisor.host import XenHost
 from hypervisor.hostconfig import HostDescription
 from hypervisor.launch import LaunchedDomain, Launcher
@@ -46,7 +45,7 @@ from metering.register import Setup
 from shype import packaged
 from shype.errors import HostBusyError, ShypeUsageError
 from shype.files import write
-from shype.host.anchor import TpmAnchor
+from shype.host import past_runs
 from shype.host.guests import Guests
 from shype.host.tpm import BANKS, HostTpm, make_tpm
 from shype.host.update import NO_WISHES, Wishes, carry_out, what_is_left
@@ -61,7 +60,6 @@ CERTIFICATES: Final = "certificates"
 USAGE: Final = "usage"
 METER_KEY: Final = "meter-key.json"
 AUDIT_LOG: Final = "audit.log"
-HISTORY: Final = "history"
 RUNTIME_LOG: Final = "runtime.log"
 LOCK: Final = "host.lock"
 RECORDING: Final = "recordings/ovmf-2022.11-q35.bin"
@@ -200,28 +198,38 @@ class EmbeddedHost:
         disagrees with it and is not wished away; then nothing is measured, stopped, revoked or relabelled.
         """
         policy = policyfile.load(data)
-        event = PolicyLoaded(policy.name, policy.version, policy.digest, policy.root).encode()
         if self.xen is None:
             if wishes.stop or wishes.relabel:
                 raise ShypeUsageError("no policy is loaded: nothing runs that could be stopped or relabelled")
             self._note("policy", f"first policy {policy.name} {policy.version} {policy.digest}")
             xen = XenHost(
-                self.description, policy, trail=self.trail, clock=time.time_ns, history=self._past_runs()
+                self.description,
+                policy,
+                trail=self.trail,
+                clock=time.time_ns,
+                history=past_runs.open_store(self.folder, self.tpm.tpm.nv, self._note),
+                measure_history=lambda history: self.log.append(PCR_POLICY, past_runs.event(history)),
             )
-            self.log.append(PCR_POLICY, event)
+            self._measure_policy(xen, policy)
             self._open(xen)
             return xen.state.policy.epoch, None
-        measure: Callable[[], object] = lambda: self.log.append(PCR_POLICY, event)  # noqa: E731
+        xen = self.xen
+        measure: Callable[[], object] = lambda: self._measure_policy(xen, policy)  # noqa: E731
         stopping = [self.domain(name) for name in wishes.stop]
         assert self._launcher is not None
         try:
-            return carry_out(
-                self.xen, self._launcher, stopping, policy=policy, wishes=wishes, measure=measure
-            )
+            return carry_out(xen, self._launcher, stopping, policy=policy, wishes=wishes, measure=measure)
         finally:
-            self.launched = what_is_left(self.xen, self.launched)
+            self.launched = what_is_left(xen, self.launched)
             for name in self.usage.tenants.keys() - self.launched.keys():
                 del self.usage.tenants[name]
+
+    def _measure_policy(self, xen: XenHost, policy: Policy) -> None:
+        """Measure a policy before it takes effect; before it the history, where it counts past runs."""
+        if policy.history:
+            xen.monitor.measure_history()
+        event = PolicyLoaded(policy.name, policy.version, policy.digest, policy.root)
+        self.log.append(PCR_POLICY, event.encode())
 
     def _open(self, xen: XenHost) -> None:
         self.xen = self.usage.host = xen
@@ -248,14 +256,6 @@ class EmbeddedHost:
             outcome=Outcome.DONE,
             why=(),
         )
-
-    def _past_runs(self) -> FileHistoryStore:
-        """Return the store of past runs; a host that has neither history nor anchor is new, and begins."""
-        store = FileHistoryStore(self.folder / HISTORY, TpmAnchor(self.tpm.tpm.nv))
-        if store.load() == (None, None):
-            store.begin(os.urandom(ORIGIN_SIZE))
-            self._note("history", "a history of past runs was begun: this host has none")
-        return store
 
     def running(self) -> XenHost:
         """Return the hypervisor; raises ShypeUsageError before a policy is loaded."""

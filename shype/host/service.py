@@ -16,6 +16,7 @@ from hypervisor.state import GrantKind
 from metering.log import read_published
 from shype.errors import ShypeUsageError
 from shype.exits import exit_for
+from shype.host import past_runs
 from shype.host.embedded import EmbeddedHost
 from shype.host.socket import Reply, listening, serve_one
 from shype.host.update import done, refused, wishes_of
@@ -85,6 +86,8 @@ class Service:
             "activate": self._activate,
             "load-policy": self._load_policy,
             "state": self._state,
+            "history": self._history,
+            "begin-history": self._begin_history,
             "launch": self._launch,
             "stop": self._stop,
             "connect": self._connect,
@@ -180,6 +183,15 @@ class Service:
     def _state(self, _: Arguments) -> Report:
         live = self._host.running().live_state()
         return Report(Exit.OK, statefile.document(live), statefile.encode(live).decode())
+
+    def _history(self, _: Arguments) -> Report:
+        return past_runs.shown(self._host.running())
+
+    def _begin_history(self, arguments: Arguments) -> Report:
+        why = arguments.get("why")
+        if not isinstance(why, str) or not 0 < len(why) <= past_runs.MAX_WHY or not why.isprintable():
+            raise ShypeUsageError(f"why: 1 to {past_runs.MAX_WHY} printable characters are needed")
+        return past_runs.begun(self._host.running(), why)
 
     def _launch(self, arguments: Arguments) -> Report:
         tenant = arguments.get("tenant")

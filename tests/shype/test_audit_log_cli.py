@@ -12,7 +12,8 @@ import pytest
 
 from hypervisor.audit import Outcome as Ended
 from hypervisor.audit_file import AuditFile
-from shype.host.embedded import AUDIT_LOG, HISTORY, EmbeddedHost
+from shype.host.embedded import AUDIT_LOG, EmbeddedHost
+from shype.host.past_runs import HISTORY
 
 if TYPE_CHECKING:
     from tests.shype.conftest import Shype

@@ -1,0 +1,81 @@
+"""The history of past runs on an embedded host: kept in folder and TPM, measured into PCR 12, and shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from acm.history import ORIGIN_SIZE, History
+from attest.runtime_events import HistoryInForce
+from hypervisor.history_store import FileHistoryStore
+from hypervisor.host import XenHost
+from shype.host.anchor import TpmAnchor
+from shype.report import Exit, Json, Report
+from vtpm.nv import Nv
+
+HISTORY: Final = "history"
+MAX_WHY: Final = 200
+"""Characters of the reason that an operator gives."""
+
+
+def open_store(folder: Path, nv: Nv, note: Callable[[str, str], None]) -> FileHistoryStore:
+    """Return the store of past runs; a host that has neither history nor anchor is new, and begins one.
+
+    ``note`` records that in the audit trail before it is done.
+    """
+    store = FileHistoryStore(folder / HISTORY, TpmAnchor(nv))
+    if store.load() == (None, None):
+        note("history", "a history of past runs is begun: this host has none")
+        store.begin(os.urandom(ORIGIN_SIZE))
+    return store
+
+
+def event(history: History) -> bytes:
+    """Return what is measured of a history: its name, how often it has changed, and its digest."""
+    return HistoryInForce(history.name, history.sequence, history.digest).encode()
+
+
+def shown(xen: XenHost) -> Report:
+    """Report the history of past runs and whether it may be used; DENY where it refuses every start."""
+    history, refused = xen.monitor.past_runs, xen.monitor.past_refusal
+    counts = xen.monitor.engine.counts_past_runs
+    denied = counts and refused is not None
+    reasons: list[Json] = []
+    if refused is not None:
+        reasons.append({"code": str(refused.code), "detail": refused.detail})
+    document: dict[str, Json] = {
+        "verdict": "deny" if denied else "permit",
+        "reasons": reasons,
+        "counts": counts,
+        "history": None if history is None else _document(history),
+    }
+    lines = ["past runs count" if counts else "the policy does not count past runs"]
+    if history is not None:
+        lines.append(f"history {history.name}\nnumber  {history.sequence}\ndigest  {history.digest}")
+        lines.append(f"have run: {', '.join(sorted(history.types)) or 'no types'}")
+    if refused is not None:
+        lines.append(f"{refused.code}: {refused.detail}")
+    if denied:
+        lines.append("nothing starts here before it is begun anew: shype host begin-history")
+    return Report(Exit.REFUSED if denied else Exit.OK, document, "\n".join(lines))
+
+
+def begun(xen: XenHost, why: str) -> Report:
+    """Begin the history anew, on behalf of the operator; report the new one."""
+    history = xen.monitor.begin_history(os.urandom(ORIGIN_SIZE), actor="operator", why=why)
+    text = (
+        f"history {history.name} begun, measured into PCR 12; past runs are forgotten\n"
+        f"digest  {history.digest}\nruns now: {', '.join(sorted(history.types)) or 'no types'}"
+    )
+    return Report(Exit.OK, {"verdict": "permit", "history": _document(history)}, text)
+
+
+def _document(history: History) -> dict[str, Json]:
+    return {
+        "name": history.name,
+        "sequence": history.sequence,
+        "digest": history.digest,
+        "types": [*sorted(history.types)],
+    }
