@@ -1,4 +1,4 @@
-"""Events of the runtime log: what the hypervisor runs with, which policies and histories count, which domains run.
+"""Events of the runtime log: what Xen runs with, which policies and histories count, which domains run.
 
 The digest that goes into the PCR is SHA-256 of exactly the bytes that ``encode`` returns: canonical JSON of
 the fields of the class and a ``type``. Decoding refuses every other encoding of the same event.

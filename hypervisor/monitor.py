@@ -105,7 +105,7 @@ class ReferenceMonitor:
     def begin_history(self, origin: bytes, *, actor: str, why: str) -> History:
         """Forget all past runs: begin a history with what runs now, measured before it takes effect.
 
-        ``origin`` are 32 fresh random bytes. Raises BadStateError (``no-history``: this host keeps none), OSError
+        ``origin`` are 32 fresh random bytes. Raises BadStateError (``no-history``: none is kept), OSError
         where it could not be recorded, and what measurer and store raise.
         """
         types = self._types(self._engine, self._state.domains.values())
