@@ -7,19 +7,23 @@ Pure assembly over ports; what opens a TPM stands elsewhere. One host signature 
 2. r = RFC 6962 root over the leaves H(binding) ‖ H(attest) ‖ H(signature), in the order of the domains;
 3. the host TPM quotes once with qualifyingData H("H" ‖ nonce ‖ r).
 
+With a measurement list of dom0 the host's quote covers PCR 10 too. The kernel writes to its list whenever
+it likes, first the list and then the PCR; so the list is read after the quote, and then holds all that was
+quoted. What has come since is behind the entry that gives the quoted value: the verifier does not use it.
+
 Nothing here is trusted by the verifier. The caller keeps other writers from the event log meanwhile.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from attest import merkle
 from attest.errors import AttestInputError, AttestUsageError
-from attest.evidence import DomainEvidence, Evidence, FirmwareLog, HostEvidence, PcrValue
+from attest.evidence import MAX_IMA, DomainEvidence, Evidence, FirmwareLog, HostEvidence, PcrValue
 from vtpm.tpm2.attestation import Attest, QuoteInfo
 from vtpm.tpm2.constants import Alg
 from vtpm.tpm2.pcrs import PcrSelection, digest_of
@@ -27,6 +31,8 @@ from vtpm.tpm2.pcrs import PcrSelection, digest_of
 NONCE_BYTES: Final = range(16, 65)
 HOST_PCRS: Final = frozenset({*range(10), 12, 13})
 """Firmware, loader and boot files (0-9), hypervisor report and policies (12), domains (13)."""
+IMA_PCR: Final = 10
+"""The measurement list of dom0; quoted where there is one (Linux, CONFIG_IMA_MEASURE_PCR_IDX)."""
 VTPM_PCRS: Final = frozenset({*range(8), 10, 17})
 """What booted in the guest, its IMA list, and the label record (17)."""
 ATTEMPTS: Final = 3
@@ -75,10 +81,17 @@ class Vtpm(QuotingTpm, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """The event logs of the host; ``firmware`` is None where the boot leaves none (Xen by multiboot2)."""
+    """The event logs of the host; ``firmware`` is None where the boot leaves none (Xen by multiboot2).
+
+    ``ima`` reads dom0's binary measurement list as it is at that moment
+    (``/sys/kernel/security/ima/binary_runtime_measurements``); it is called after the quote. None where there
+    is none. ``found`` are the opened DomainFound events, for the operator.
+    """
 
     runtime: bytes
     firmware: FirmwareLog | None = None
+    ima: Callable[[], bytes] | None = None
+    found: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +119,26 @@ def leaf(binding: bytes, quote: bytes, signature: bytes) -> bytes:
 def attest(nonce: bytes, name: str, host: QuotingTpm, vtpms: Sequence[Vtpm], logs: Logs) -> Evidence:
     """Return the evidence of the host called ``name`` and all its domains for a ``nonce`` of 16 to 64 bytes.
 
-    Raises AttestUsageError for a nonce of another length, AttestInputError when PCRs do not stand still.
+    Raises AttestUsageError for a nonce of another length, AttestInputError when PCRs do not stand still or
+    the measurement list is too long to be shown.
     """
     if len(nonce) not in NONCE_BYTES:
         raise AttestUsageError(f"a nonce has 16 to 64 bytes, not {len(nonce)}", code="nonce-length")
     quoted = [_quote(vtpm, vtpm_qualifying(nonce, vtpm.binding), VTPM_PCRS) for vtpm in vtpms]
     leaves = [leaf(vtpm.binding, q.quote, q.signature) for vtpm, q in zip(vtpms, quoted, strict=True)]
-    signed = _quote(host, host_qualifying(nonce, merkle.root(leaves)), HOST_PCRS)
+    pcrs = HOST_PCRS if logs.ima is None else HOST_PCRS | {IMA_PCR}
+    signed = _quote(host, host_qualifying(nonce, merkle.root(leaves)), pcrs)
     return Evidence(
         host=HostEvidence(
-            name, host.ak_public(), signed.quote, signed.signature, signed.pcrs, logs.firmware, logs.runtime
+            name=name,
+            ak=host.ak_public(),
+            quote=signed.quote,
+            signature=signed.signature,
+            pcrs=signed.pcrs,
+            firmware_log=logs.firmware,
+            runtime_log=logs.runtime,
+            ima_log=None if logs.ima is None else _bounded(logs.ima()),
+            found=logs.found,
         ),
         domains=tuple(
             _domain(vtpm, q, i, merkle.inclusion_proof(leaves, i))
@@ -123,6 +146,13 @@ def attest(nonce: bytes, name: str, host: QuotingTpm, vtpms: Sequence[Vtpm], log
         ),
         tree_size=len(leaves),
     )
+
+
+def _bounded(ima: bytes) -> bytes:
+    if len(ima) > MAX_IMA:
+        what = f"the measurement list has {len(ima)} bytes, evidence holds {MAX_IMA}: reboot, or measure less"
+        raise AttestInputError(what, code="ima-log-size")
+    return ima
 
 
 def _domain(vtpm: Vtpm, quoted: _Quoted, index: int, proof: tuple[bytes, ...]) -> DomainEvidence:
@@ -157,12 +187,13 @@ def _quote(tpm: QuotingTpm, qualifying: bytes, numbers: frozenset[int]) -> _Quot
 def for_tenant(evidence: Evidence, vid: str) -> Evidence:
     """Return the part of the evidence that the tenant of ``vid`` may see: the host and its own domain.
 
+    Which domains were found that nobody launched stays with the operator; that there are some does not.
     Raises AttestUsageError for a vTPM that is not in the evidence.
     """
     own = tuple(domain for domain in evidence.domains if domain.vid == vid)
     if not own:
         raise AttestUsageError(f"no vTPM {vid!a} in this evidence", code="no-such-vtpm")
-    return Evidence(evidence.host, own, evidence.tree_size)
+    return Evidence(replace(evidence.host, found=()), own, evidence.tree_size)
 
 
 def _sha256(data: bytes) -> bytes:

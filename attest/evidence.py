@@ -7,14 +7,19 @@ for ``attest.verifier`` to find out, which is the one place that reads claims ou
 
     {"schema": "shype.evidence/1",
      "host": {"name", "ak", "quote", "signature", "pcrs": [[alg, index, hex]],
-              "firmware_log": {"origin", "log"} | null, "runtime_log"},
+              "firmware_log": {"origin", "log"} | null, "runtime_log", "ima_log"?, "found"?},
      "domains": [{"vid", "launch", "record", "binding", "vak", "quote", "signature", "pcrs",
                   "index", "proof"}],
      "tree_size": n}
 
 Bytes are base64 (RFC 4648, section 4, padded): ``ak`` and ``vak`` TPMT_PUBLIC, ``quote`` TPMS_ATTEST,
 ``signature`` TPMT_SIGNATURE, ``runtime_log`` CEL-JSON, ``launch`` the opened DomainLaunch, ``record`` and
-``binding`` canonical JSON, ``proof`` sibling hashes (RFC 6962), the leaf's own sibling first.
+``binding`` canonical JSON, ``proof`` sibling hashes (RFC 6962), the leaf's own sibling first; ``ima_log``
+the binary measurement list of dom0, ``found`` opened DomainFound events.
+
+``ima_log`` and ``found`` may be left away: then the attester shows no list, and opens no such event. That is
+all that evidence without them says, so evidence of before they came is still read; whoever asks for a list
+finds it missing. There is one way to leave them away: ``null`` and the empty list of events are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +35,12 @@ from attest.canonical_json import Json
 from attest.errors import AttestInputError
 
 SCHEMA: Final = "shype.evidence/1"
-MAX_BYTES: Final = 16 * 1024 * 1024
+MAX_LOG: Final = 16 * 1024 * 1024
+"""Bytes of the firmware's or the runtime log."""
+MAX_IMA: Final = 24 * 1024 * 1024
+"""Bytes of a measurement list: some 190,000 entries."""
+MAX_BYTES: Final = 48 * 1024 * 1024
+MAX_FOUND: Final = 4096
 MAX_DOMAINS: Final = 4096
 MAX_PCRS: Final = 128
 MAX_STRUCTURE: Final = 8192
@@ -79,6 +89,8 @@ class HostEvidence:
     pcrs: tuple[PcrValue, ...]
     firmware_log: FirmwareLog | None
     runtime_log: bytes
+    ima_log: bytes | None = None
+    found: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +151,7 @@ _ANY: Final = re.compile(r"[\x20-\x7e]{0,256}")
 
 def _host(value: object) -> HostEvidence:
     names = ("name", "ak", "quote", "signature", "pcrs", "firmware_log", "runtime_log")
-    fields = _Fields.of(value, "host", names)
+    fields = _Fields.of(value, "host", names, ("ima_log", "found"))
     return HostEvidence(
         name=fields.text("name", _HOST_NAME, MAX_HOST_NAME),
         ak=fields.data("ak"),
@@ -147,15 +159,24 @@ def _host(value: object) -> HostEvidence:
         signature=fields.data("signature"),
         pcrs=fields.pcrs("pcrs"),
         firmware_log=_firmware_log(fields.value("firmware_log")),
-        runtime_log=fields.data("runtime_log", MAX_BYTES),
+        runtime_log=fields.data("runtime_log", MAX_LOG),
+        ima_log=fields.data("ima_log", MAX_IMA) if fields.has("ima_log") else None,
+        found=_found(fields) if fields.has("found") else (),
     )
+
+
+def _found(fields: _Fields) -> tuple[bytes, ...]:
+    items = fields.items("found", MAX_FOUND)
+    if not items:
+        _refuse("host.found", "is empty: leave it away")
+    return tuple(_base64(item, f"host.found[{i}]", MAX_STRUCTURE) for i, item in enumerate(items))
 
 
 def _firmware_log(value: object) -> FirmwareLog | None:
     if value is None:
         return None
     fields = _Fields.of(value, "host.firmware_log", ("origin", "log"))
-    return FirmwareLog(fields.text("origin", _ANY), fields.data("log", MAX_BYTES))
+    return FirmwareLog(fields.text("origin", _ANY), fields.data("log", MAX_LOG))
 
 
 def _domain(value: object, where: str) -> DomainEvidence:
@@ -178,22 +199,25 @@ def _domain(value: object, where: str) -> DomainEvidence:
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """One JSON object whose field names are known to be exactly the expected ones."""
+    """One JSON object whose field names are known to be the expected ones."""
 
     values: dict[str, object]
     where: str
 
     @classmethod
-    def of(cls, value: object, where: str, names: tuple[str, ...]) -> _Fields:
+    def of(cls, value: object, where: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> _Fields:
         if not isinstance(value, dict):
             _refuse(where or "document", "is not an object")
         for name in value:
-            if name not in names:
+            if name not in names + optional:
                 _refuse(where or "document", f"has the unknown field {name[:40]!a}")
         for name in names:
             if name not in value:
                 _refuse(where or "document", f"lacks the field {name!r}")
         return cls(value, where)
+
+    def has(self, name: str) -> bool:
+        return name in self.values
 
     def path(self, name: str) -> str:
         return f"{self.where}.{name}" if self.where else name
@@ -287,6 +311,9 @@ def _refuse(where: str, what: str) -> NoReturn:
 
 def _host_document(host: HostEvidence) -> dict[str, Json]:
     log = host.firmware_log
+    more: dict[str, Json] = {} if host.ima_log is None else {"ima_log": _text(host.ima_log)}
+    if host.found:
+        more["found"] = [_text(event) for event in host.found]
     return {
         "name": host.name,
         "ak": _text(host.ak),
@@ -295,6 +322,7 @@ def _host_document(host: HostEvidence) -> dict[str, Json]:
         "pcrs": _pcr_rows(host.pcrs),
         "firmware_log": None if log is None else {"origin": log.origin, "log": _text(log.log)},
         "runtime_log": _text(host.runtime_log),
+        **more,
     }
 
 

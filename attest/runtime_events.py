@@ -5,7 +5,8 @@ the fields of the class and a ``type``. Decoding refuses every other encoding of
 
 A domain's launch is committed to, not told: a ``DomainCommitment`` holds the SHA-256 of a ``DomainLaunch``,
 whose 32 random bytes of salt keep the label and the disks of a neighbour from being guessed. The launch
-itself is shown only to whom it concerns.
+itself is shown only to whom it concerns. So is a ``DomainFound``: every tenant sees that there is a domain
+that nobody launched, and only the operator which one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ SALT_SIZE: Final = 32
 """Random bytes in a DomainLaunch."""
 
 _MAX_COMMANDLINE: Final = 8192
+_DOMID_END: Final = 0x7FF0
+"""DOMID_FIRST_RESERVED (Xen, public/xen.h): what stands for no domain of its own begins here."""
 _MAX_DISKS: Final = 64
 _MAX_DISK: Final = 512
 _BUILD_ID: Final = re.compile(r"(?:[0-9a-f]{2}){1,64}")
@@ -47,6 +50,8 @@ class DomainEvent(StrEnum):
 
     LAUNCH = "launch"
     STOP = "stop"
+    FOUND = "found"
+    """It runs, and nobody launched it through us."""
 
 
 class _Record:
@@ -116,6 +121,15 @@ def _build_id(value: object) -> str | None:
 
 def _sha256_or_null(value: object) -> str | None:
     return None if value is None else canonical.sha256(value)
+
+
+def _domid(value: object) -> str | None:
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _DOMID_END
+    return None if good else f"must be a number below {_DOMID_END}"
+
+
+def _text_or_null(value: object) -> str | None:
+    return None if value is None else canonical.text(value)
 
 
 def _disks(value: object) -> str | None:
@@ -198,7 +212,10 @@ class HistoryInForce(_Record):
 
 @dataclass(frozen=True, slots=True)
 class DomainCommitment(_Record):
-    """A domain starts or stops; ``commitment`` is that of its DomainLaunch in both."""
+    """A domain starts, stops or is found.
+
+    ``commitment`` is that of its DomainLaunch where it starts and stops, of a DomainFound where it is found.
+    """
 
     TYPE: ClassVar[str] = "domain"
     CHECKS: ClassVar[Mapping[str, _Check]] = {"event": _domain_event, "commitment": canonical.sha256}
@@ -248,6 +265,53 @@ class DomainLaunch(_Record):
     def commitment(self) -> str:
         """Return the SHA-256 of the encoding, in hexadecimal."""
         return hashlib.sha256(self.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class DomainFound(_Record):
+    """A domain that runs and that nobody launched through us, as Xen lists it. Shown to the operator.
+
+    ``uuid`` is the domain's; ``name`` and ``context`` (its FLASK context) are Xen's words for it, null where
+    it has none; ``salt`` is 32 random bytes in hexadecimal, used once. It is measured before anything else is
+    done about the domain, and stays true until the host's next reset: that the domain has ended since is no
+    event.
+    """
+
+    TYPE: ClassVar[str] = "domain-found"
+    CHECKS: ClassVar[Mapping[str, _Check]] = {
+        "domid": _domid,
+        "uuid": canonical.uuid,
+        "name": _text_or_null,
+        "context": _text_or_null,
+        "salt": canonical.sha256,
+    }
+
+    domid: int
+    uuid: str
+    name: str | None
+    context: str | None
+    salt: str
+
+    @classmethod
+    def listed(cls, domid: int, uuid: str, name: str | None, context: str | None, salt: bytes) -> DomainFound:
+        """Return the event for what Xen lists: texts are cut to 128 characters, ``?`` for unprintable ones.
+
+        Whoever starts a domain chooses its name, and no name may keep it from being measured.
+        """
+        return cls(domid, uuid, _shown(name), _shown(context), salt.hex())
+
+    def commitment(self) -> str:
+        """Return the SHA-256 of the encoding, in hexadecimal."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    def measured(self) -> DomainCommitment:
+        """Return the event that goes into PCR 13."""
+        return DomainCommitment(DomainEvent.FOUND, self.commitment())
+
+
+def _shown(text: str | None) -> str | None:
+    kept = (char if char.isprintable() else "?" for char in (text or "")[: canonical.MAX_TEXT])
+    return "".join(kept) or None
 
 
 RuntimeEvent = HypervisorReport | PolicyLoaded | HistoryInForce | DomainCommitment

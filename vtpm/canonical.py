@@ -17,7 +17,7 @@ Record = TypeVar("Record")
 MAX_RECORD: Final = 2048
 """Bytes; the limit of one NV index in libtpms."""
 
-_MAX_TEXT: Final = 128
+MAX_TEXT: Final = 128
 _MAX_TYPES: Final = 64
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2})*")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -73,8 +73,8 @@ def problem_of(values: Mapping[str, object], checks: Mapping[str, Check]) -> str
 
 def text(value: object) -> str | None:
     """Admit 1 to 128 printable characters."""
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT or not value.isprintable():
-        return f"must be 1 to {_MAX_TEXT} printable characters"
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
+        return f"must be 1 to {MAX_TEXT} printable characters"
     return None
 
 

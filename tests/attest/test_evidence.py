@@ -27,6 +27,8 @@ HOSTS = st.builds(
     pcrs=PCRS,
     firmware_log=st.none() | st.builds(FirmwareLog, st.from_regex(r"[ -~]{0,20}", fullmatch=True), BYTES),
     runtime_log=BYTES,
+    ima_log=st.none() | BYTES,
+    found=st.lists(BYTES, max_size=2).map(tuple),
 )
 DOMAINS = st.builds(
     DomainEvidence,
@@ -81,7 +83,30 @@ def test_every_field_is_known_and_needed(part: tuple[Any, ...], document: dict[s
         Evidence.decode(json.dumps(_with(document, part, "more", 1)).encode())
 
 
+def test_evidence_of_before_there_were_lists_shows_none(document: dict[str, Any]) -> None:
+    assert not {"ima_log", "found"} & document["host"].keys()
+    host = Evidence.decode(json.dumps(document).encode()).host
+    assert (host.ima_log, host.found) == (None, ())
+
+
+@pytest.mark.parametrize("name", ["ima_log", "found"])
+def test_there_is_one_way_to_show_no_list(name: str, document: dict[str, Any]) -> None:
+    nothing = {**document, "host": {**document["host"], name: None}}
+    with pytest.raises(EvidenceError, match=name):
+        Evidence.decode(json.dumps(nothing).encode())
+
+
+def test_an_empty_list_is_shown_and_is_not_no_list(document: dict[str, Any]) -> None:
+    host = Evidence.decode(json.dumps(_with(document, ("host",), "ima_log", "")).encode()).host
+    assert host.ima_log == b""
+
+
 WRONG = {
+    "list of measurements that is a truth value": (("host",), "ima_log", False),
+    "list of measurements that is no base64": (("host",), "ima_log", "&"),
+    "list of measurements that is too long": (("host",), "ima_log", "A" * (32 * 1024 * 1024 + 8)),
+    "no event by another word": (("host",), "found", []),
+    "events that are too long": (("host",), "found", ["A" * 16384]),
     "schema of tomorrow": ((), "schema", "shype.evidence/2"),
     "host name with a path": (("host",), "name", "../../etc/passwd"),
     "host name with a capital": (("host",), "name", "Xen1"),

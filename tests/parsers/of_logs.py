@@ -20,6 +20,7 @@ from vtpm.tpm2.constants import Alg
 
 _HOST: Final = Host.serving()
 _HOST.measure_history()
+_HOST.find("behind")
 
 
 def _whole(raw: bytes, parse: Callable[[bytes], EventLog] = read.parse) -> None:
@@ -59,7 +60,7 @@ def _reopen(raw: bytes) -> None:
 
 def _events(kind: str) -> list[bytes]:
     opened = [domain.launch for domain in _HOST.domains.values()]
-    found = [*opened, *(raw for _, raw in _HOST.events)]
+    found = [*opened, *_HOST.found, *(raw for _, raw in _HOST.events)]
     return [raw for raw in found if json.loads(raw)["type"] == kind]
 
 
@@ -89,6 +90,7 @@ PARSERS: Final = (
             runtime_events.PolicyLoaded,
             runtime_events.HistoryInForce,
             runtime_events.DomainCommitment,
+            runtime_events.DomainFound,
             runtime_events.DomainLaunch,
         )
     ),

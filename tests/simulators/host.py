@@ -43,6 +43,7 @@ from attest.result import Result, Verdict
 from attest.runtime_events import (
     DomainCommitment,
     DomainEvent,
+    DomainFound,
     DomainLaunch,
     HistoryInForce,
     HypervisorReport,
@@ -275,6 +276,7 @@ class Host:
     show_firmware_log: bool = True
     domains: dict[str, DomainVtpm] = field(default_factory=dict)
     events: list[tuple[int, bytes]] = field(default_factory=list)
+    found: list[bytes] = field(default_factory=list)
     loaded: bytes = b""
     references: dict[str, DomainReference] = field(default_factory=dict)
     enrolled_ak: Public | None = None
@@ -365,6 +367,14 @@ class Host:
         launch = DomainLaunch.decode(self.domains[name].launch)
         self.measure(13, DomainCommitment(DomainEvent.STOP, launch.commitment()).encode())
 
+    def find(self, name: str | None, domid: int = 5, context: str | None = None) -> DomainFound:
+        """The agent's poll meets a domain that was started behind its back."""
+        salt = sha256(f"found {name} {domid}".encode())
+        found = DomainFound.listed(domid, str(UUID(bytes=salt[:16])), name, context, salt)
+        self.found.append(found.encode())
+        self.measure(13, found.measured().encode())
+        return found
+
     def relabel(self, name: str, label: str) -> None:
         """The attack: another label record into PCR 17, and a new key and binding that fit it."""
         launch = self.domains[name].launch
@@ -378,7 +388,8 @@ class Host:
 
     def logs(self) -> Logs:
         log = event_log(self.boot.measured(), ["sha256"])
-        return Logs(self.runtime_log(), FirmwareLog("simulator", log) if self.show_firmware_log else None)
+        firmware = FirmwareLog("simulator", log) if self.show_firmware_log else None
+        return Logs(self.runtime_log(), firmware, found=tuple(self.found))
 
     def evidence(self, nonce: bytes = NONCE) -> Evidence:
         return attest(nonce, self.name, self.tpm, list(self.domains.values()), self.logs())

@@ -17,6 +17,7 @@ from attest.errors import AttestUsageError
 from attest.runtime_events import (
     DomainCommitment,
     DomainEvent,
+    DomainFound,
     DomainLaunch,
     HistoryInForce,
     HypervisorReport,
@@ -45,7 +46,10 @@ LAUNCH = DomainLaunch(
     salt="5a" * 32,
 )
 HISTORY = HistoryInForce(H, 3, H)
-EVENTS = [REPORT, BARE, POLICY, HISTORY, STOP]
+FOUND = DomainFound(
+    7, "6b1f3a52-8f0e-4c1b-9d65-0d5a4a7a3a11", "behind", "system_u:system_r:domU_t", "5a" * 32
+)
+EVENTS = [REPORT, BARE, POLICY, HISTORY, STOP, FOUND.measured()]
 
 
 def schema(name: str) -> Draft202012Validator:
@@ -70,6 +74,32 @@ def test_a_launch_is_committed_to_by_the_hash_of_its_bytes() -> None:
     assert DomainLaunch.decode(LAUNCH.encode()) == LAUNCH
     schema("domain-launch").validate(json.loads(LAUNCH.encode()))
     assert replace(LAUNCH, salt="5b" * 32).commitment() != LAUNCH.commitment()
+
+
+def test_a_domain_that_was_found_is_committed_to_by_the_hash_of_its_bytes() -> None:
+    assert FOUND.measured() == DomainCommitment(DomainEvent.FOUND, hashlib.sha256(FOUND.encode()).hexdigest())
+    assert DomainFound.decode(FOUND.encode()) == FOUND
+    schema("domain-found").validate(json.loads(FOUND.encode()))
+    assert replace(FOUND, salt="5b" * 32).commitment() != FOUND.commitment()
+    with pytest.raises(RuntimeEventError):
+        decode_event(FOUND.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (None, None),
+        ("", None),
+        ("a\x1b[31m\n\u202e", "a?[31m??"),
+        ("\ud800", "?"),
+        ("x" * 4096, "x" * 128),
+        ("é", "é"),
+    ],
+)
+def test_no_name_keeps_a_domain_from_being_measured(name: str | None, shown: str | None) -> None:
+    found = DomainFound.listed(7, FOUND.uuid, name, name, bytes(32))
+    assert (found.name, found.context) == (shown, shown)
+    assert DomainFound.decode(found.encode()) == found
 
 
 def test_a_launch_never_passes_for_an_event_of_the_log() -> None:
@@ -101,6 +131,12 @@ def test_a_launch_never_passes_for_an_event_of_the_log() -> None:
         (LAUNCH, "disks", ["a"] * 65),
         (LAUNCH, "disks", "abc"),
         (LAUNCH, "salt", "5a" * 31),
+        (FOUND, "domid", -1),
+        (FOUND, "domid", 0x7FF0),
+        (FOUND, "domid", True),
+        (FOUND, "domid", "7"),
+        (FOUND, "name", ""),
+        (FOUND, "context", "a\tb"),
     ],
 )
 def test_a_wrong_field_is_refused_on_both_sides(event: Any, field: str, value: Any) -> None:
