@@ -32,6 +32,7 @@ from attest.errors import AttestInputError, AttestUsageError
 from vtpm.errors import SignatureError, StructureError
 from vtpm.tpm2.attestation import Attest, ClockInfo, QuoteInfo
 from vtpm.tpm2.constants import Alg, Hierarchy
+from vtpm.tpm2.fields import name_problem
 from vtpm.tpm2.pcrs import PcrSelection, digest_of
 from vtpm.tpm2.public import EccKey, Public, RsaKey
 from vtpm.tpm2.signature import Signature, verify, verify_with_key
@@ -59,6 +60,7 @@ class QuoteFailure(StrEnum):
     NOT_GENERATED = "quote-not-generated"
     WRONG_TYPE = "quote-wrong-type"
     SIGNER = "quote-signer"
+    NOT_ENROLLED = "ak-not-enrolled"
     NONCE = "nonce-mismatch"
     EMPTY = "pcr-selection-empty"
     PCR_MISSING = "pcr-missing"
@@ -189,6 +191,23 @@ def qualified_name(public: Public, hierarchy: Hierarchy) -> bytes:
     """Return the Qualified Name of a primary key: nameAlg ‖ H(hierarchy ‖ Name) (Part 1, 16.3)."""
     digest = public.name_alg.digest(hierarchy.to_bytes(4, "big") + public.name())
     return public.name_alg.to_bytes(2, "big") + digest
+
+
+def endorsed_signers(public: Public, ek_name: bytes) -> frozenset[bytes]:
+    """Return the Qualified Names of a key that is a primary endorsement key, or is under the EK ``ek_name``.
+
+    In another hierarchy the TPM obfuscates the counters and the version that it signs (Part 1, 36.7).
+    """
+    names = {qualified_name(public, Hierarchy.ENDORSEMENT)}
+    if not name_problem(ek_name):
+        parent = _qualify(ek_name, Hierarchy.ENDORSEMENT.to_bytes(4, "big"))
+        names.add(_qualify(public.name(), parent))
+    return frozenset(names)
+
+
+def _qualify(name: bytes, parent: bytes) -> bytes:
+    """Return the Qualified Name of the object ``name`` under ``parent`` (Part 1, 16.3)."""
+    return name[:2] + Alg(int.from_bytes(name[:2], "big")).digest(parent + name)
 
 
 def _is_bare(raw: bytes, key: Public | BareKey) -> bool:

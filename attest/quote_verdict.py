@@ -2,7 +2,8 @@
 
 It judges a quote, not a platform. Steps in order; a step that finds the evidence false ends the run:
 
-1. key, signature, structure, nonce, selection: :mod:`attest.quote`, rules 1 to 7;
+1. the key is the enrolled one, if a record is given: :mod:`attest.quote_enrolled`; then signature, structure,
+   nonce, selection: :mod:`attest.quote`, rules 1 to 7;
 2. every PCR that is asked for is in the quote;
 3. the PCR values shown are those that were quoted;
 4. the event log replays to the quoted values: each PCR that the log extends, and PCR 0 to 9 of a firmware log
@@ -20,6 +21,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from attest.ak import AkError, AkFailure, BareKey, decode_ak
+from attest.enrolment import Enrolment
 from attest.errors import AttestUsageError
 from attest.eventlog.log import EventLog, EventLogError, LogFormat
 from attest.eventlog.read import parse
@@ -35,6 +37,7 @@ from attest.quote import (
     check_required,
     verify_quote,
 )
+from attest.quote_enrolled import check_place, enrolled_key
 from attest.quote_history import Told
 from attest.result import Reason, Verdict, worst
 from vtpm.errors import StructureError
@@ -69,7 +72,7 @@ class Check(StrEnum):
     EARLIER = "earlier-quote"
     """That clock, counters and firmware went on since an earlier quote."""
     ENROLMENT = "enrolment"
-    """That the key was proved to be in the TPM of a known host."""
+    """That the key was proved to be in the TPM of a known host: a record was given, and it is this key."""
 
 
 _OF_THE_QUOTE: Final = tuple(Check)[: tuple(Check).index(Check.REQUIRED)]
@@ -86,6 +89,7 @@ _FAILED_AT: Final = {
     QuoteFailure.NOT_GENERATED: Check.GENERATED,
     QuoteFailure.WRONG_TYPE: Check.TYPE,
     QuoteFailure.SIGNER: Check.SIGNER,
+    QuoteFailure.NOT_ENROLLED: Check.ENROLMENT,
     QuoteFailure.NONCE: Check.NONCE,
     QuoteFailure.EMPTY: Check.SELECTION,
 }
@@ -147,8 +151,14 @@ class _Run:
         )
 
 
-def judge_quote(shown: ShownQuote, *, nonce: bytes, required: PcrSelection | None = None) -> QuoteVerdict:
-    """Judge a quote against a challenge and the PCRs that it must cover.
+def judge_quote(
+    shown: ShownQuote,
+    *,
+    nonce: bytes,
+    required: PcrSelection | None = None,
+    enrolment: Enrolment | None = None,
+) -> QuoteVerdict:
+    """Judge a quote against a challenge, the PCRs that it must cover, and the record of its host.
 
     Never raises for what is shown; AttestUsageError for a nonce that no quote can carry.
     """
@@ -156,14 +166,21 @@ def judge_quote(shown: ShownQuote, *, nonce: bytes, required: PcrSelection | Non
     key: Public | BareKey | None = None
     try:
         key = decode_ak(shown.ak)
+        if enrolment is not None:
+            key = enrolled_key(key, enrolment)
         verified = verify_quote(key, shown.message, shown.signature, extra_data=nonce)
+        if enrolment is not None:
+            check_place(verified, enrolment)
     except (AkError, QuoteError) as error:
         failed = _FAILED_AT[error.failure]
-        run.checked += _proved(key, None, before=failed)
+        reached = Check.AK_ATTRIBUTES if failed is Check.ENROLMENT else failed
+        run.checked += _proved(key, None, before=reached)
         unknown = error.failure is QuoteFailure.SIGNATURE_SCHEME_UNKNOWN
         run.fail(failed, error.code, str(error), Verdict.INCONCLUSIVE if unknown else Verdict.NONE)
         return run.end(None)
     run.checked += _proved(key, verified, before=Check.REQUIRED)
+    if enrolment is not None:
+        run.checked += [check for check in (Check.SIGNER, Check.ENROLMENT) if check not in run.checked]
     if _check_beside(run, verified, shown, required):
         _check_bank(run, verified, required)
         _check_clock(run, verified)

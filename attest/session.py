@@ -118,11 +118,15 @@ class Session:
         self._move(Event.NONCE)
         return nonce
 
-    def receive(self, host: str, *, now: datetime, nonce: bytes | None = None) -> bytes:
+    def receive(
+        self, host: str, *, now: datetime, nonce: bytes | None = None, ak_name: bytes | None = None
+    ) -> bytes:
         """Evidence arrives from ``host``; return the nonce that its quote has to be judged with.
 
-        ``nonce`` is what the peer says that it answers, None where only its quote can say. The nonce is used
-        up here; a wrong host or nonce, or a late answer, ends the session. Tell ``judged`` the verdict.
+        ``nonce`` is what the peer says that it answers, None where only its quote can say; ``ak_name`` the
+        Name of the key that it will be judged by, where another enrolment may have come in between. The
+        nonce is used up here; a wrong host, key or nonce, or a late answer, ends the session. Tell
+        ``judged`` the verdict.
         """
         self._expect(Event.EVIDENCE, now)
         sent, self.nonce = self.nonce, None
@@ -136,6 +140,10 @@ class Session:
             raise SessionError(
                 SessionFailure.OTHER_HOST, f"evidence of {host!a} in a session with {self.host}"
             )
+        if ak_name is not None and ak_name != self.ak_name:
+            self._move(Event.FAIL)
+            what = f"{self.host}: it was enrolled with another key since its nonce was sent"
+            raise SessionError(SessionFailure.OTHER_KEY, what)
         if nonce is not None and not sent.is_answered_by(nonce):
             self._move(Event.FAIL)
             raise SessionError(SessionFailure.WRONG_NONCE, f"{self.host}: another nonce was answered")

@@ -57,6 +57,7 @@ class SessionFailure(StrEnum):
     LATE = "nonce-expired"
     WRONG_NONCE = "nonce-other"
     OTHER_HOST = "session-other-host"
+    OTHER_KEY = "session-other-key"
     FAILED = "session-failed"
     EXPIRED = "session-expired"
 

@@ -18,6 +18,7 @@ from attest import session_file
 from attest.enrolment import MAX_FILE, Enrolment, EnrolmentError, EnrolmentFailure, check_host
 from attest.session import Session, SessionError
 from attest.session_state import SessionFailure
+from shype.errors import ShypeUsageError
 from shype.files import read, write_secret
 
 if TYPE_CHECKING:
@@ -95,6 +96,15 @@ def open_store(root: Path) -> Iterator[EnrolmentStore]:
         yield EnrolmentStore(root)
     finally:
         os.close(lock)
+
+
+@contextmanager
+def existing_store(root: Path) -> Iterator[EnrolmentStore]:
+    """Like ``open_store`` for a folder that must be there; raises ShypeUsageError."""
+    if not root.is_dir():
+        raise ShypeUsageError(f"{root}: no such folder; 'shype enroll challenge' makes it")
+    with open_store(root) as store:
+        yield store
 
 
 def _enrolment(path: Path) -> Enrolment:

@@ -28,7 +28,7 @@ from attest.verifier.claims import Expectation
 from attest.verifier.verify import NOT_EVALUATED, verify
 from shype import packaged, references
 from shype.anchors import read_anchors
-from shype.enrolments import open_store
+from shype.enrolments import existing_store
 from shype.errors import ShypeUsageError
 from shype.files import read, write
 from shype.quotehistory import remembered
@@ -118,14 +118,10 @@ def _judge_answer(request: Request, shown: Evidence, expected: Expectation) -> R
     folder, now = request.session, expected.now
     if folder is None:
         return verify(shown, expected)
-    if not folder.is_dir():
-        raise ShypeUsageError(f"{folder}: no such folder; 'shype enroll' keeps its sessions there")
-    with open_store(folder) as store, store.session(shown.host.name) as session:
-        nonce = session.receive(shown.host.name, now=now)
-        record = expected.enrolment
-        if record is not None and record.ak_name != session.ak_name:
-            record = None  # it was enrolled anew since the nonce was sent
-        result = verify(shown, replace(expected, nonce=nonce, enrolment=record))
+    ak_name = None if expected.enrolment is None else expected.enrolment.ak_name
+    with existing_store(folder) as store, store.session(shown.host.name) as session:
+        nonce = session.receive(shown.host.name, now=now, ak_name=ak_name)
+        result = verify(shown, replace(expected, nonce=nonce))
         session.judged(result.verdict, now=now)
     return result
 

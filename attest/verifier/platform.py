@@ -24,7 +24,7 @@ from attest.eventlog.replay import (
 )
 from attest.eventlog.tcg import parse_tcg
 from attest.evidence import Evidence
-from attest.quote import qualified_name
+from attest.quote import endorsed_signers
 from attest.reasons import reason
 from attest.result import Reason
 from attest.runtime_events import RuntimeEventError, decode_event
@@ -38,9 +38,7 @@ from attest.verifier.claims import (
     signed_root,
 )
 from attest.verifier.quotes import Demand, Shown
-from vtpm.tpm2.constants import Alg, Hierarchy
-from vtpm.tpm2.fields import name_problem
-from vtpm.tpm2.public import Public
+from vtpm.tpm2.constants import Alg
 
 FIRMWARE_PCRS: Final = frozenset(range(10))
 RUNTIME_PCRS: Final = (12, 13)
@@ -53,7 +51,10 @@ def read(evidence: Evidence, expected: Expectation) -> HostQuote | Reason:
     qualifying = frozenset(host_qualifying(expected.nonce, root) for root in candidate_roots(evidence))
     pcrs = expected.profile.pcrs
     shown = Shown(host.ak, host.quote, host.signature, host.pcrs)
-    claim = quotes.read(shown, lambda key: Demand(_signers(key, expected), qualifying, pcrs, expected.bank))
+    ek_name = b"" if expected.enrolment is None else expected.enrolment.ek_name
+    claim = quotes.read(
+        shown, lambda key: Demand(endorsed_signers(key, ek_name), qualifying, pcrs, expected.bank)
+    )
     return claim if isinstance(claim, Reason) else HostQuote(evidence, claim, expected, _endorsed(expected))
 
 
@@ -64,26 +65,6 @@ def _endorsed(expected: Expectation) -> Endorsement | str:
         return verify_endorsement(expected.enrolment.ek_certificate, expected.anchors, now=expected.now)
     except EndorsementError as error:
         return str(error)
-
-
-def _signers(key: Public, expected: Expectation) -> frozenset[bytes]:
-    """Return the Qualified Names that the key can have: as a primary endorsement key, or under its EK.
-
-    In another hierarchy the TPM obfuscates the counters and the version that it signs (Part 1, 36.7).
-    """
-    names = {qualified_name(key, Hierarchy.ENDORSEMENT)}
-    if expected.enrolment is not None:
-        ek = expected.enrolment.ek_name
-        parent = _qualified(ek, Hierarchy.ENDORSEMENT.to_bytes(4, "big"))
-        names |= {_qualified(key.name(), parent)} if parent else set()
-    return frozenset(names)
-
-
-def _qualified(name: bytes, parent: bytes) -> bytes:
-    """Return the Qualified Name of the object ``name`` under ``parent`` (Part 1, 16.3); empty for no Name."""
-    if name_problem(name):
-        return b""
-    return name[:2] + Alg(int.from_bytes(name[:2], "big")).digest(parent + name)
 
 
 def host_name(quote: HostQuote) -> list[Reason]:

@@ -177,18 +177,15 @@ def _complete(arguments: argparse.Namespace) -> Report:
 def _nonce(arguments: argparse.Namespace) -> Report:
     from attest.errors import AttestInputError
     from attest.nonce import NONCE_SIZE, check_source
-    from shype.enrolments import open_store
-    from shype.errors import ShypeUsageError
+    from shype.enrolments import existing_store
 
     def draw() -> bytes:
         return os.urandom(NONCE_SIZE)
 
-    if not arguments.state.is_dir():
-        raise ShypeUsageError(f"{arguments.state}: no such folder; 'shype enroll challenge' makes it")
     check_source(draw)
     now = datetime.now(UTC)
     try:
-        with open_store(arguments.state) as store:
+        with existing_store(arguments.state) as store:
             session = _session(store, arguments.host, now)
             nonce = session.send_nonce(draw(), now=now, lifetime=_seconds(arguments.valid_for))
             store.put_session(session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from shype.report import Exit, Json, Report
 
 if TYPE_CHECKING:
     from attest.quote import VerifiedQuote
-    from attest.quote_verdict import QuoteVerdict
+    from attest.quote_verdict import QuoteVerdict, ShownQuote
     from vtpm.tpm2.pcrs import PcrSelection
 
 _VERIFY = """\
@@ -24,6 +25,8 @@ PEM key, enrolment) stands under not_checked.
   --signature  tpm2_quote -s, -f tss or -f plain
   --pcrs       tpm2_quote -o, -F serialized or -F values
   --eventlog   binary_bios_measurements, or a CEL-JSON log
+  --enrolment  record of the host ('shype enroll complete'): the key must be its
+  --session    the registrar's folder: record and nonce of --host, used up by this
   --earlier-…  message and signature of a quote by this key that you judged before
 
 Exit: 0 affirming, 1 contraindicated, 2 wrong usage, 3 not authentic or not
@@ -48,7 +51,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--ak", required=True, type=Path, metavar="FILE", help="attestation key, public part")
     verify.add_argument("--message", required=True, type=Path, metavar="FILE", help="what the TPM signed")
     verify.add_argument("--signature", required=True, type=Path, metavar="FILE", help="its signature")
-    verify.add_argument("--nonce", required=True, type=_nonce, metavar="HEX", help="the whole challenge")
+    challenge = verify.add_mutually_exclusive_group(required=True)
+    challenge.add_argument("--nonce", type=_nonce, metavar="HEX", help="the whole challenge")
+    challenge.add_argument(
+        "--session", type=Path, metavar="FOLDER", help="where 'shype enroll nonce' keeps it; needs --host"
+    )
+    verify.add_argument("--host", metavar="NAME", help="whose session it is")
+    verify.add_argument("--enrolment", type=Path, metavar="FILE", help="enrolment record of the host")
     verify.add_argument("--pcrs", type=Path, metavar="FILE", help="PCR values that belong to the quote")
     verify.add_argument("--eventlog", type=Path, metavar="FILE", help="event log to replay to these values")
     verify.add_argument("--earlier-message", type=Path, metavar="FILE", help="of a quote judged before")
@@ -62,6 +71,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> Report:
+    from attest.enrolment import MAX_FILE, Enrolment
     from attest.quote_verdict import ShownQuote, judge_quote
     from attest.result import Verdict
     from shype.errors import ShypeUsageError
@@ -78,7 +88,13 @@ def _verify(arguments: argparse.Namespace) -> Report:
         eventlog=read(arguments.eventlog, _MAX_EVENTLOG) if arguments.eventlog else None,
         earlier=(read(before[0], _MAX_SHOWN), read(before[1], _MAX_SHOWN)) if all(before) else None,
     )
-    answer = judge_quote(shown, nonce=arguments.nonce, required=arguments.require_pcrs)
+    if (arguments.session is None) != (arguments.host is None) or (arguments.session and arguments.enrolment):
+        raise ShypeUsageError("--session and --host belong together, and the record is in that folder")
+    if arguments.session is None:
+        record = Enrolment.decode(read(arguments.enrolment, MAX_FILE)) if arguments.enrolment else None
+        answer = judge_quote(shown, nonce=arguments.nonce, required=arguments.require_pcrs, enrolment=record)
+    else:
+        answer = _judge_answer(arguments, shown)
     exits = {
         Verdict.AFFIRMING: Exit.OK,
         Verdict.WARNING: Exit.REFUSED,
@@ -89,6 +105,21 @@ def _verify(arguments: argparse.Namespace) -> Report:
     reason = answer.reasons[-1] if answer.verdict is Verdict.NONE else None
     line = f"{reason.code}: {reason.detail}" if reason else ""
     return Report(exits[answer.verdict], _document(answer), _text(answer), line)
+
+
+def _judge_answer(arguments: argparse.Namespace, shown: ShownQuote) -> QuoteVerdict:
+    """Judge with the nonce of a kept session, which is used up before anything else."""
+    from attest.quote_verdict import judge_quote
+    from shype.enrolments import existing_store
+
+    now = datetime.now(UTC)
+    with existing_store(arguments.session) as store:
+        enrolment = store.enrolment(arguments.host)
+        with store.session(arguments.host) as session:
+            nonce = session.receive(arguments.host, now=now, ak_name=enrolment.ak_name)
+            answer = judge_quote(shown, nonce=nonce, required=arguments.require_pcrs, enrolment=enrolment)
+            session.judged(answer.verdict, now=now)
+    return answer
 
 
 def _document(answer: QuoteVerdict) -> Json:

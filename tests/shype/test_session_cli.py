@@ -142,7 +142,8 @@ def test_host_enrolled_anew_does_not_answer_for_the_old_key(registrar: Registrar
     registrar.show(other)
     registrar.answer(nonce, other)
     refused = registrar.judge()
-    assert (refused.exit, codes(refused)) == (3, ["ak-not-enrolled"])
+    assert (refused.exit, codes(refused)) == (3, ["session-other-key"])
+    assert codes(registrar.judge()) == ["session-failed"]
 
 
 def test_crash_while_judging_uses_the_nonce_up(registrar: Registrar, monkeypatch: pytest.MonkeyPatch) -> None:
