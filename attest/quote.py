@@ -64,6 +64,7 @@ class QuoteFailure(StrEnum):
     NONCE = "nonce-mismatch"
     EMPTY = "pcr-selection-empty"
     PCR_MISSING = "pcr-missing"
+    BANK = "pcr-bank"
     PCR_SELECTION = "pcr-selection-mismatch"
     PCR_DIGEST = "pcr-digest-mismatch"
 
@@ -144,11 +145,19 @@ def verify_quote(
 
 
 def check_required(verified: VerifiedQuote, required: PcrSelection) -> None:
-    """Raise QuoteError unless every required PCR is in the quote, in its bank."""
-    missing = sorted(set(required.pairs()) - set(verified.select.pairs()))
+    """Raise QuoteError unless every required PCR is in the quote, and no bank but the required ones.
+
+    Another bank is what a verifier that counts values would be led astray by.
+    """
+    quoted, wanted = verified.select.pairs(), required.pairs()
+    missing = sorted(set(wanted) - set(quoted))
     if missing:
         names = ", ".join(f"{alg.hash_name}:{pcr}" for alg, pcr in missing)
         raise QuoteError(QuoteFailure.PCR_MISSING, f"not in the quote: {names}")
+    others = sorted({alg.hash_name for alg, _ in quoted} - {alg.hash_name for alg, _ in wanted})
+    if others:
+        what = f"banks that nobody asked for are in the quote: {', '.join(others)}"
+        raise QuoteError(QuoteFailure.BANK, what)
 
 
 def check_pcrs(verified: VerifiedQuote, values: Mapping[tuple[Alg, int], bytes]) -> VerifiedPcrs:

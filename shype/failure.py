@@ -38,7 +38,8 @@ class Failure:
         exit_code = exit_for(error)
         if exit_code is None:
             return None
-        return cls(exit_code, str(getattr(error, "code", "error")), _line(str(error)))
+        code = str(getattr(error, "code", "error"))
+        return cls(exit_code, code, _line(str(error)) or code)
 
     def document(self, group: str) -> Json:
         """Return the JSON document (configs/schema/error.schema.json)."""

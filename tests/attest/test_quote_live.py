@@ -133,3 +133,36 @@ class TestEarlierQuote:
         assert (answer.verdict, codes(answer)) == (Verdict.NONE, ["earlier-quote-invalid"])
         (tmp_path / first["message"]).write_bytes(b"")
         assert codes(judge_after(tmp_path, first, second)) == ["earlier-quote-invalid"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "scheme", "quoting"),
+    [
+        ("ecc384", "ecdsa-sha384", ("-g", "sha384")),
+        ("ecc256", "ecdsa-sha256", ()),
+        ("rsa3072", "rsassa-sha256", ()),
+        ("rsa2048", "rsapss-sha256", ("--scheme", "rsapss")),
+        ("rsa2048", "rsassa-sha384", ("-g", "sha384")),
+    ],
+)
+def test_every_scheme_of_a_primary_key(
+    tmp_path: Path, algorithm: str, scheme: str, quoting: tuple[str, ...]
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    with swtpm(state) as tcti:
+        recorder = Recorder(tmp_path, tcti)
+        create = ("tpm2_createprimary", "-C", "e", "-G", f"{algorithm}:{scheme}:null", "-a", AK)
+        recorder.run(*create, "-c", "ak.ctx")
+        recorder.run("tpm2_readpublic", "-c", "ak.ctx", "-f", "tss", "-o", "ak.pub")
+        recorder.flush()
+        files = recorder.quote("ak", "quote", *quoting)
+    case = {"ak": "ak.pub", "nonce": NONCE, **files}
+    answer = judge(tmp_path, case)
+    assert (answer.verdict, codes(answer)) == (Verdict.AFFIRMING, [])
+    assert "qualified-signer" in answer.checked
+    for file in ("message", "signature"):
+        whole = (tmp_path / files[file]).read_bytes()
+        (tmp_path / files[file]).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert judge(tmp_path, case).verdict is Verdict.NONE
+        (tmp_path / files[file]).write_bytes(whole)

@@ -106,12 +106,20 @@ def verify_with_key(
                 pss = padding.PSS(mgf=padding.MGF1(digest), salt_length=padding.PSS.AUTO)
                 key.verify(signature.der(), message, pss, digest)
             case ec.EllipticCurvePublicKey(), Alg.ECDSA:
+                _check_size(key, signature)
                 key.verify(signature.der(), message, ec.ECDSA(digest))
             case _:
                 kind = "RSA" if isinstance(key, rsa.RSAPublicKey) else "ECC"
                 raise SignatureError(f"an {kind} key does not sign by {signature.alg.name}", code="scheme")
     except InvalidSignature:
         raise SignatureError("the signature does not verify with this key", code="signature") from None
+
+
+def _check_size(key: ec.EllipticCurvePublicKey, signature: Signature) -> None:
+    """A TPM writes r and s with at most the bytes of a coordinate (Part 1, C.8)."""
+    size = (key.curve.key_size + 7) // 8
+    if any(len(part) > size for part in signature.value):
+        raise SignatureError(f"r and s have at most {size} bytes on this curve", code="signature")
 
 
 def _admitted_hash(alg: Alg) -> hashes.HashAlgorithm:
