@@ -130,6 +130,8 @@ _ROWS: Final = (
          "The policy counts past runs, and the host did not measure their history with it."),
     Code("history-inconsistent", "acm-policy", _BAD, _CONF,
          "The histories of past runs that the host measured do not follow from each other."),
+    Code("domain-unaccounted", "host", _BAD, _CONF,
+         "A domain was found on the host that nobody launched under the policy: reboot the host."),
     Code("domain-missing", "domain", _OPEN, _ID,
          "The evidence does not show a domain that was asked for."),
     Code("domain-duplicate", "domain", _NONE, _ID,

@@ -24,6 +24,7 @@ from attest.reference import ReferenceValues
 from attest.runtime_events import (
     DomainCommitment,
     DomainEvent,
+    DomainFound,
     DomainLaunch,
     HypervisorReport,
     PolicyLoaded,
@@ -92,19 +93,25 @@ class HostQuote:
 class RuntimeFacts:
     """What the replayed runtime log says: the events of PCR 12 and 13, and what follows from them.
 
-    ``policies`` took effect in this order. ``domains`` has what happened last, by commitment.
+    ``policies`` took effect in this order. ``domains`` has what happened last to those that were launched, by
+    commitment; ``found`` are the commitments to domains that nobody launched. One of these stays found: what
+    is measured about it later takes nothing back.
     """
 
     pcr12: tuple[RuntimeEvent, ...]
     pcr13: tuple[RuntimeEvent, ...]
     policies: tuple[PolicyLoaded, ...] = field(init=False)
     domains: Mapping[str, DomainEvent] = field(init=False)
+    found: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         policies = tuple(event for event in self.pcr12 if isinstance(event, PolicyLoaded))
-        last = {event.commitment: event.event for event in self.pcr13 if isinstance(event, DomainCommitment)}
+        events = [event for event in self.pcr13 if isinstance(event, DomainCommitment)]
+        found = dict.fromkeys(event.commitment for event in events if event.event is DomainEvent.FOUND)
+        last = {event.commitment: event.event for event in events if event.event is not DomainEvent.FOUND}
         object.__setattr__(self, "policies", policies)
         object.__setattr__(self, "domains", MappingProxyType(last))
+        object.__setattr__(self, "found", tuple(found))
 
     @property
     def report(self) -> HypervisorReport | None:
@@ -114,7 +121,7 @@ class RuntimeFacts:
 
     @property
     def running(self) -> int:
-        """How many domains run on the host, shown or not."""
+        """How many of the launched domains run on the host, shown or not."""
         return sum(event is DomainEvent.LAUNCH for event in self.domains.values())
 
 
@@ -124,7 +131,8 @@ class VerifiedClaims:
 
     ``firmware`` is None where no firmware log was shown. ``root`` is the Merkle root under the host's
     signature. ``software`` tells that a program plays the TPM. ``bent`` is what was put up with in
-    its maker's certificates.
+    its maker's certificates. ``found`` has the domains that nobody launched, None for each that is not
+    opened.
     """
 
     pcrs: Mapping[int, bytes]
@@ -135,6 +143,7 @@ class VerifiedClaims:
     told: Told
     software: bool
     bent: tuple[str, ...]
+    found: tuple[DomainFound | None, ...] = ()
 
     @property
     def clock(self) -> ClockInfo:

@@ -27,7 +27,7 @@ from attest.evidence import Evidence
 from attest.quote import endorsed_signers
 from attest.reasons import reason
 from attest.result import Reason
-from attest.runtime_events import RuntimeEventError, decode_event
+from attest.runtime_events import DomainFound, RuntimeEventError, decode_event
 from attest.verifier import quotes
 from attest.verifier.claims import (
     Expectation,
@@ -168,10 +168,12 @@ def authenticate(quote: HostQuote) -> VerifiedClaims | Reason:
         return reason("firmware-log-mismatch", str(error))
     try:
         runtime = _replay_runtime(host.runtime_log, pcrs, bank)
+        opened = [DomainFound.decode(raw) for raw in host.found]
     except (EventLogError, RuntimeEventError) as error:
         return reason("runtime-log-malformed", str(error))
     except ReplayError as error:
         return reason("runtime-log-mismatch", str(error))
+    shown = {one.commitment(): one for one in opened}
     return VerifiedClaims(
         pcrs=MappingProxyType(pcrs),
         firmware=firmware,
@@ -181,6 +183,7 @@ def authenticate(quote: HostQuote) -> VerifiedClaims | Reason:
         told=quote.told,
         software=isinstance(quote.endorsement, str) or quote.endorsement.is_software,
         bent=() if isinstance(quote.endorsement, str) else quote.endorsement.bent,
+        found=tuple(shown.get(commitment) for commitment in runtime.found),
     )
 
 

@@ -8,7 +8,7 @@ PLATFORM, the first reason of which that says "not authentic" is the last of the
  4. the TPM's endorsement certificate leads to an anchor (RFC 5280, 6.1; TCG EK Credential Profile 2.6) and
     is a hardware maker's, unless the profile admits programs;
  5. the enrolment is not too old, and the reference values have not expired.
-QUOTE, for the host here and for every vTPM in step 24
+QUOTE, for the host here and for every vTPM in step 25
  6. the key signed exactly these bytes by its own scheme (Part 2, 11.3.4), and is the signer they name;
  7. extraData is the hash over this nonce and what hangs on the quote (RFC 9334, 10.2);
  8. one PCR bank, every demanded PCR, values for the quoted PCRs only (Part 2, 10.6; CVE-2022-0317);
@@ -27,16 +27,17 @@ ACM_POLICY
 19. a policy was measured;  20. the last one is the expected file, by digest and Merkle root; where it counts
     past runs, their history was measured with it, and only grew since unless it was begun anew, which is
     noted (acm.history).
-DOMAIN, for each one asked for
-21. its launch is committed to in PCR 13, and was not stopped;
-22. label, configuration, kernel, ramdisk and disks are those of the reference values;
-23. its policy was measured on this host; the expected policy knows its label.
+HOST, and DOMAIN for each one asked for
+21. no domain was found in PCR 13 that nobody launched;
+22. its launch is committed to in PCR 13, and was not stopped;
+23. label, configuration, kernel, ramdisk and disks are those of the reference values;
+24. its policy was measured on this host; the expected policy knows its label.
 VTPM_KEY, QUOTE and VTPM, the child of each domain
-24. the vTPM's key is an attestation key, and its quote passes QUOTE;
-25. the quote is a leaf under the host's signature (RFC 6962, 2.1.1);
-26. PCR 17 holds the label record; the key works only under it (Part 3, 23.7);
-27. record, key, domain, host and binding belong together, since the host's last reset;
-28. they are what was measured at launch: nobody relabelled the vTPM.
+25. the vTPM's key is an attestation key, and its quote passes QUOTE;
+26. the quote is a leaf under the host's signature (RFC 6962, 2.1.1);
+27. PCR 17 holds the label record; the key works only under it (Part 3, 23.7);
+28. record, key, domain, host and binding belong together, since the host's last reset;
+29. they are what was measured at launch: nobody relabelled the vTPM.
 
 Not done here, since it needs a clock, a network or memory:
 
@@ -52,7 +53,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from attest.verifier import acm_policy, dom0, domain, firmware, loader, past_runs, platform, quotes, vtpm, xen
+from attest.verifier import (
+    acm_policy,
+    dom0,
+    domain,
+    firmware,
+    host,
+    loader,
+    past_runs,
+    platform,
+    quotes,
+    vtpm,
+    xen,
+)
 
 PLATFORM: Final = (
     platform.host_name,
@@ -82,6 +95,7 @@ ACM_POLICY: Final = (
     past_runs.measured,
     past_runs.consistent,
 )
+HOST: Final = (host.accounted,)
 DOMAIN: Final = (
     domain.launch_measured,
     domain.still_running,

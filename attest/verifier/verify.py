@@ -56,7 +56,8 @@ def _host(evidence: Evidence, expected: Expectation) -> tuple[Node, VerifiedClai
     compared = boot.compare(found.pcrs, found.firmware, expected.reference, expected.profile)
     subject = Appraised(found, expected, compared)
     trunk = Node.judge("platform", reasons, notes=_platform_notes(subject))
-    return Node.judge(name, (), [trunk, *_chain(subject), *_domains(evidence, subject)]), found
+    whole = [expected.profile.weigh(one) for one in quotes.run(steps.HOST, subject)]
+    return Node.judge(name, whole, [trunk, *_chain(subject), *_domains(evidence, subject)]), found
 
 
 def authenticate(evidence: Evidence, expected: Expectation) -> tuple[VerifiedClaims | None, list[Reason]]:
