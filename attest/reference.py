@@ -17,9 +17,10 @@ from typing import Final
 from attest import canonical_json
 from attest.canonical_json import Json
 from attest.errors import AttestInputError
+from attest.ima.reference import FileReference
 
 SCHEMA: Final = "shype.reference/1"
-MAX_REFERENCE: Final = 16 << 20
+MAX_REFERENCE: Final = 32 << 20
 MAX_EVENTS: Final = 1 << 15
 MAX_DOMAINS: Final = 4096
 MAX_DISKS: Final = 64
@@ -97,7 +98,8 @@ class DomainReference:
 class ReferenceValues:
     """Expected PCR values of one bank, the events behind them, the hypervisor's report and the domains.
 
-    ``version`` grows with every issue, so that an older set can be told from a newer one.
+    ``version`` grows with every issue, so that an older set can be told from a newer one. ``ima`` are the
+    files of dom0's user land; None says nothing about it.
     """
 
     name: str
@@ -108,6 +110,7 @@ class ReferenceValues:
     hypervisor: HypervisorReference
     domains: tuple[DomainReference, ...]
     origin: Origin = Origin.PREDICTED
+    ima: FileReference | None = None
 
     def domain(self, name: str) -> DomainReference | None:
         """Return the reference values of the domain of this name; None if there are none."""
@@ -126,6 +129,7 @@ class ReferenceValues:
                 "hypervisor": asdict(self.hypervisor),
                 "domains": [asdict(domain) for domain in self.domains],
                 "origin": self.origin.value,
+                **({} if self.ima is None else {"ima": self.ima.document()}),
             }
         )
 
@@ -148,6 +152,7 @@ class ReferenceValues:
             hypervisor=_hypervisor(_Object.of(top.take("hypervisor"), "hypervisor")),
             domains=tuple(_domain(each) for each in top.objects("domains", MAX_DOMAINS)),
             origin=Origin(top.word("origin", tuple(Origin)) if "origin" in top.fields else Origin.PREDICTED),
+            ima=FileReference.of(top.take("ima")) if "ima" in top.fields else None,
         )
         top.finish()
         _check(found)

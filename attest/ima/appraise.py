@@ -8,8 +8,8 @@ Order of the rules:
 3. no entry is for another PCR, and none is a violation: its name is not bound to the PCR, so no later rule
    looks at it;
 4. the first entry is ``boot_aggregate``, and fits the quoted PCRs 0 to 9;
-5. each file is allowed by path and digest; or its digest is of an admitted algorithm, and it is in an
-   excluded folder or signed by a trusted key.
+5. each file is allowed by path and digest, or by its digest under any path; or its digest is of an admitted
+   algorithm, and it is in an excluded folder or signed by a trusted key.
 
 Rules 1 and 2 raise: such a list is not authentic. The others give findings.
 """
@@ -35,6 +35,8 @@ from vtpm.tpm2.constants import Alg
 
 MAX_FINDINGS: Final = 256
 """Findings that are kept; all are counted."""
+_MAX_NAME: Final = 512
+"""Characters of a path in a finding; the kernel's have up to 4,096 bytes, a forged one a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class _Run:
         if not index:
             self._found(index, "ima-boot-aggregate-missing", "the list begins with a violation")
         elif not self.policy.admit_violations:
-            self._found(index, "ima-violation", f"changed while it was measured: {_name(entry)}")
+            self._found(index, "ima-violation", f"changed while it was measured, listed as {_name(entry)}")
 
     def _found(self, index: int, code: str, detail: str) -> None:
         self.counts[code] += 1
@@ -175,6 +177,8 @@ class _Run:
 
     def _file(self, index: int, entry: Entry) -> None:
         policy = self.policy
+        if entry.file_digest in policy.anywhere:
+            return
         algorithm = entry.file_digest.decode("latin-1").rpartition(":")[0].rpartition(":")[2]
         if algorithm not in policy.algorithms:
             self._found(index, "ima-algorithm", f"a digest of {algorithm or 'nothing'}: {_name(entry)}")
@@ -194,4 +198,5 @@ class _Run:
 
 
 def _name(entry: Entry) -> str:
-    return ascii(entry.path.decode("utf-8", "surrogateescape"))
+    text = ascii(entry.path.decode("utf-8", "surrogateescape"))
+    return text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}…"

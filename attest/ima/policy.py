@@ -25,6 +25,7 @@ class RuntimePolicy:
 
     ``allowed`` are pairs of path and digest as the ASCII list writes them: ``(b"/usr/bin/cat",
     b"sha256:HEX")``. The content of keyrings and other buffers stands there by its name (``b".ima"``).
+    ``anywhere`` are digests that are allowed under any path.
     ``excluded`` are folders that are not judged, ``/`` at their end; what they cover is counted. ``keys``
     (``attest.ima.file_key.by_key_id``) admit any file that one of them signed. ``algorithms`` are those of
     file digests. ``pcr`` is IMA's register.
@@ -38,6 +39,7 @@ class RuntimePolicy:
     keys: Mapping[bytes, FileKey] = field(default_factory=dict)
     algorithms: frozenset[str] = STRONG
     admit_violations: bool = False
+    anywhere: frozenset[bytes] = field(default=frozenset(), repr=False)
     pcr: int = 10
     paths: frozenset[bytes] = field(init=False, repr=False)
 

@@ -14,11 +14,12 @@ from types import MappingProxyType
 from acm.policy import Policy
 from attest import merkle
 from attest.appraisal import AppraisalProfile
-from attest.attester import host_qualifying, leaf
+from attest.attester import IMA_PCR, host_qualifying, leaf
 from attest.endorsement import Anchors, Endorsement
 from attest.enrolment import Enrolment
 from attest.eventlog.replay import VerifiedEvents
 from attest.evidence import DomainEvidence, Evidence
+from attest.ima.appraise import AppraisedList
 from attest.quote_history import QuoteHistory, Told
 from attest.reference import ReferenceValues
 from attest.runtime_events import (
@@ -65,6 +66,14 @@ class Expectation:
     def bank(self) -> Alg:
         """The one PCR bank that counts."""
         return Alg.from_name(self.profile.bank)
+
+    @property
+    def asks_for_list(self) -> bool:
+        """Whether dom0's user land is to be appraised: by the profile, or since reference values speak of it.
+
+        Reference values that nobody compares would make a result that says more than was checked.
+        """
+        return IMA_PCR in self.profile.pcrs or self.reference.ima is not None
 
     def asks_for(self, name: str) -> bool:
         """Tell whether a domain of this name is to be appraised."""
@@ -132,7 +141,8 @@ class VerifiedClaims:
     ``firmware`` is None where no firmware log was shown. ``root`` is the Merkle root under the host's
     signature. ``software`` tells that a program plays the TPM. ``bent`` is what was put up with in
     its maker's certificates. ``found`` has the domains that nobody launched, None for each that is not
-    opened.
+    opened. ``ima`` is dom0's measurement list up to the quote; None where it was not asked for, or where
+    there is nothing to prove: no PCR 10 in the quote, or no list.
     """
 
     pcrs: Mapping[int, bytes]
@@ -144,6 +154,7 @@ class VerifiedClaims:
     software: bool
     bent: tuple[str, ...]
     found: tuple[DomainFound | None, ...] = ()
+    ima: AppraisedList | None = None
 
     @property
     def clock(self) -> ClockInfo:

@@ -2,7 +2,9 @@
 
 The host is authenticated first; then its own values become the reference values, and the whole appraisal with
 them must be affirming: the policy is the expected one, the hypervisor has reported, every domain that is
-shown is as it was measured. Texts of its logs are not taken over, since no digest binds them.
+shown is as it was measured. Texts of its logs are not taken over, since no digest binds them. Where the
+profile demands PCR 10, the files of dom0's measurement list become reference values too; those names are
+bound, by the template digests.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from attest.errors import AttestInputError
 from attest.eventlog.replay import VerifiedEvents
 from attest.evidence import Evidence
+from attest.ima.appraise import list_entries
+from attest.ima.reference import FileReference
 from attest.reference import (
     PCRS,
     Component,
@@ -80,7 +85,15 @@ def _values(evidence: Evidence, claims: VerifiedClaims, base: ReferenceValues) -
         hypervisor=hypervisor,
         domains=tuple(_domain(shown.launch) for shown in evidence.domains),
         origin=Origin.GOLDEN,
+        ima=_files(evidence.host.ima_log, claims),
     )
+
+
+def _files(raw: bytes | None, claims: VerifiedClaims) -> FileReference | None:
+    """Return the files of the entries that the quote proves; None where the profile does not ask for them."""
+    if raw is None or claims.ima is None:
+        return None
+    return FileReference.from_entries(islice(list_entries((raw,)), 1, claims.ima.entries))
 
 
 def _events(log: VerifiedEvents, claims: VerifiedClaims) -> Iterator[ReferenceEvent]:

@@ -6,12 +6,14 @@ read. The key that verifies the signature is the one in the evidence, after it w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
 from attest.ak import AkError, check_ak
-from attest.attester import host_qualifying
+from attest.attester import IMA_PCR, host_qualifying
 from attest.endorsement import Endorsement, EndorsementError, verify_endorsement
 from attest.eventlog.cel import parse_cel
 from attest.eventlog.log import EventLog, EventLogError
@@ -24,6 +26,8 @@ from attest.eventlog.replay import (
 )
 from attest.eventlog.tcg import parse_tcg
 from attest.evidence import Evidence
+from attest.ima.appraise import AppraisedList, appraise_list
+from attest.ima.policy import RuntimePolicy
 from attest.quote import endorsed_signers
 from attest.reasons import reason
 from attest.result import Reason
@@ -158,21 +162,41 @@ def authenticate(quote: HostQuote) -> VerifiedClaims | Reason:
 
     From here on the events are facts: their digests and order by the quote, their bytes by the digests.
     """
+    try:
+        return _authenticate(quote)
+    except _RefusedError as refused:
+        return refused.reason
+
+
+class _RefusedError(Exception):
+    """A log that is not authentic."""
+
+    def __init__(self, code: str, error: Exception) -> None:
+        super().__init__(code)
+        self.reason = reason(code, str(error))
+
+
+@contextmanager
+def _reading(malformed: str, mismatch: str) -> Iterator[None]:
+    """Turn what reading and replaying a log raise into a refusal with one of two codes."""
+    try:
+        yield
+    except ReplayError as error:
+        raise _RefusedError(mismatch, error) from None
+    except (EventLogError, RuntimeEventError) as error:
+        raise _RefusedError(malformed, error) from None
+
+
+def _authenticate(quote: HostQuote) -> VerifiedClaims:
     pcrs = quote.claim.values()
     host, bank = quote.evidence.host, quote.expected.bank
-    try:
+    with _reading("firmware-log-malformed", "firmware-log-mismatch"):
         firmware = None if host.firmware_log is None else _replay_firmware(host.firmware_log.log, pcrs, bank)
-    except EventLogError as error:
-        return reason("firmware-log-malformed", str(error))
-    except ReplayError as error:
-        return reason("firmware-log-mismatch", str(error))
-    try:
+    with _reading("runtime-log-malformed", "runtime-log-mismatch"):
         runtime = _replay_runtime(host.runtime_log, pcrs, bank)
         opened = [DomainFound.decode(raw) for raw in host.found]
-    except (EventLogError, RuntimeEventError) as error:
-        return reason("runtime-log-malformed", str(error))
-    except ReplayError as error:
-        return reason("runtime-log-mismatch", str(error))
+    with _reading("ima-list-malformed", "ima-list-mismatch"):
+        ima = _appraise_list(host.ima_log, pcrs, quote.expected)
     shown = {one.commitment(): one for one in opened}
     return VerifiedClaims(
         pcrs=MappingProxyType(pcrs),
@@ -184,7 +208,22 @@ def authenticate(quote: HostQuote) -> VerifiedClaims | Reason:
         software=isinstance(quote.endorsement, str) or quote.endorsement.is_software,
         bent=() if isinstance(quote.endorsement, str) else quote.endorsement.bent,
         found=tuple(shown.get(commitment) for commitment in runtime.found),
+        ima=ima,
     )
+
+
+def _appraise_list(raw: bytes | None, pcrs: dict[int, bytes], expected: Expectation) -> AppraisedList | None:
+    """Prove dom0's measurement list up to the entry that gives the quoted PCR 10, and judge what is proved.
+
+    An empty list proves nothing, and stands for a PCR that nothing was ever measured into.
+    """
+    if not expected.asks_for_list or raw is None or IMA_PCR not in pcrs:
+        return None
+    if not raw and not any(pcrs[IMA_PCR]):
+        return None
+    files = expected.reference.ima
+    policy = RuntimePolicy(frozenset()) if files is None else files.policy()
+    return appraise_list((raw,), pcrs, expected.bank, policy)
 
 
 def _replay_firmware(raw: bytes, pcrs: dict[int, bytes], bank: Alg) -> VerifiedEvents:

@@ -22,7 +22,8 @@ FIRMWARE, LOADER, XEN, DOM0
 13. loader (PCR 4, Authenticode) and its commands (PCR 8);
 14. PCR 12 begins with one hypervisor report, and holds nothing foreign;
 15. hypervisor file (PCR 9) and reported build;  16. its command line (PCR 8);  17. reported settings;
-18. dom0's files (PCR 9) and command lines (PCR 8).
+18. dom0's files (PCR 9) and command lines (PCR 8); where it is asked for, its user land: a measurement list
+    that PCR 10 proves, of this boot, with known files alone (Linux, IMA-templates.rst).
 ACM_POLICY
 19. a policy was measured;  20. the last one is the expected file, by digest and Merkle root; where it counts
     past runs, their history was measured with it, and only grew since unless it was begun anew, which is
@@ -45,7 +46,8 @@ Not done here, since it needs a clock, a network or memory:
 - revocation of certificates and keys: the caller takes them out of anchors and enrolments;
 - who owns which vTPM generation (clone, fork): the registrar's compare-and-swap;
 - that the reference values themselves are current and rightly made: the caller chose them;
-- dom0's user land (PCR 10, IMA), and what boots inside a guest (its vTPM's PCR 0-15);
+- what boots inside a guest (its vTPM's PCR 0-15);
+- files that dom0's IMA policy does not measure, and what a measured program does;
 - TLS or another channel to the platform: bind it by the nonce if there is one.
 """
 
@@ -88,7 +90,14 @@ XEN: Final = (
     xen.command_line,
     xen.settings,
 )
-DOM0: Final = (dom0.files, dom0.command_line)
+DOM0: Final = (
+    dom0.files,
+    dom0.command_line,
+    dom0.list_shown,
+    dom0.list_tied,
+    dom0.files_known,
+    dom0.user_land,
+)
 ACM_POLICY: Final = (
     acm_policy.measured,
     acm_policy.as_expected,

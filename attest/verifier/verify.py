@@ -16,7 +16,7 @@ from attest.evidence import DomainEvidence, Evidence, EvidenceError
 from attest.reasons import reason
 from attest.reference import Component
 from attest.result import Node, Reason, Result, Verdict, worst
-from attest.verifier import acm_policy, boot, domain, past_runs, platform, quotes, steps, vtpm
+from attest.verifier import acm_policy, boot, dom0, domain, past_runs, platform, quotes, steps, vtpm
 from attest.verifier.claims import Appraised, DomainClaims, Expectation, VerifiedClaims
 
 NONCE_BYTES: Final = range(16, 65)
@@ -86,7 +86,7 @@ def _chain(subject: Appraised) -> list[Node]:
         _judge("firmware", quotes.run(steps.FIRMWARE, subject), subject, Component.FIRMWARE),
         _judge("loader", quotes.run(steps.LOADER, subject), subject, Component.LOADER),
         _judge("xen", quotes.run(steps.XEN, subject), subject, Component.XEN),
-        _judge("dom0", quotes.run(steps.DOM0, subject), subject, Component.DOM0),
+        _judge("dom0", quotes.run(steps.DOM0, subject), subject, Component.DOM0, dom0.notes(subject)),
         _judge(
             "acm-policy",
             quotes.run(steps.ACM_POLICY, subject),

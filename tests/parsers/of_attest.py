@@ -23,13 +23,15 @@ from attest.signer import MemoryKey
 from attest.verifier.verify import verify
 from tests.parsers.parser import Parser, chunks, good
 from tests.simulators.desk import KEY, QUOTE_NONCE, QUOTES, endorsement_key
-from tests.simulators.host import NONCE, NOW, SWTPM, Ca, Host
+from tests.simulators.host import NONCE, NOW, SWTPM, Ca
+from tests.simulators.user_land import MeasuringHost
 from vtpm.tpm2.attestation import ClockInfo
 from vtpm.tpm2.constants import Alg
 from vtpm.tpm2.pcrs import PcrSelection
 from vtpm.tpm2.public import Public
 
-_HOST: Final = Host.serving()
+_HOST: Final = MeasuringHost.running()
+_HOST.find("behind")
 _EXPECTED: Final = _HOST.expectation()
 _EVIDENCE: Final = _HOST.evidence()
 _NONCE: Final = bytes.fromhex(QUOTE_NONCE)
@@ -251,7 +253,9 @@ PARSERS: Final = (
         "log",
     ),
     Parser(
-        "attest.reference:ReferenceValues.decode", lambda: [good("reference.json")], ReferenceValues.decode
+        "attest.reference:ReferenceValues.decode",
+        lambda: [good("reference.json"), _HOST.reference().encode()],
+        ReferenceValues.decode,
     ),
     Parser("attest.reference_set:Seen.decode", lambda: [Seen({}).encode()], Seen.decode),
     Parser("attest.reference_set:verify", lambda: [_reference_set()], _verify_set, "set"),
