@@ -8,7 +8,6 @@ vouches for (``attest.verifier.golden``), never from the host that is judged. RF
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -16,8 +15,8 @@ from typing import Final
 
 from attest import canonical_json
 from attest.canonical_json import Json
-from attest.errors import AttestInputError
 from attest.ima.reference import FileReference
+from attest.reference_fields import Fields, ReferenceValuesError, unprintable
 
 SCHEMA: Final = "shype.reference/1"
 MAX_REFERENCE: Final = 32 << 20
@@ -28,16 +27,10 @@ SHA256_BYTES: Final = 32
 PCRS: Final = range(10)
 """Registers of firmware and loader that reference values speak of."""
 BANK_BYTES: Final[Mapping[str, int]] = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
+IMAGE_PCR: Final = 4
+FILES_PCR: Final = 9
 LOCALITIES: Final = (0, 3, 4)
 """PCR 0 starts with the locality of TPM2_Startup (TCG PFP, 10.4.5.3)."""
-_HEX: Final = re.compile(r"(?:[0-9a-f]{2}){1,64}")
-_MAX_TEXT: Final = 1 << 17
-
-
-class ReferenceValuesError(AttestInputError):
-    """Reference values that are not well-formed or contradict themselves; the message names the field."""
-
-    code = "reference"
 
 
 class Component(StrEnum):
@@ -69,14 +62,29 @@ class ReferenceEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class FlaskPolicy:
+    """The FLASK policy that should be loaded: SHA-256 (hex), and the register that covers its file.
+
+    ``pcr`` is 9 for a file that GRUB loads, 4 for a section of the unified image, None where none does.
+    """
+
+    sha256: str
+    pcr: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class HypervisorReference:
-    """What the hypervisor should report of itself; None where any answer will do."""
+    """What the hypervisor should report of itself; None where any answer will do.
+
+    Of the FLASK policy None says: whatever the boot registers cover.
+    """
 
     version: str | None
     commandline: str
     xsm_module: str
     xsm_mode: str
     build_id: str | None
+    flask_policy: FlaskPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +134,7 @@ class ReferenceValues:
                 "bank": self.bank,
                 "pcrs": {str(pcr): value.hex() for pcr, value in self.pcrs.items()},
                 "events": [_event_json(event) for event in self.events],
-                "hypervisor": asdict(self.hypervisor),
+                "hypervisor": _hypervisor_json(self.hypervisor),
                 "domains": [asdict(domain) for domain in self.domains],
                 "origin": self.origin.value,
                 **({} if self.ima is None else {"ima": self.ima.document()}),
@@ -139,7 +147,7 @@ class ReferenceValues:
 
         The events of a register, where there are any, must replay to its value.
         """
-        top = _Object.of(canonical_json.decode(raw, "reference values", MAX_REFERENCE), "reference values")
+        top = Fields.of(canonical_json.decode(raw, "reference values", MAX_REFERENCE), "reference values")
         if top.take("schema") != SCHEMA:
             raise ReferenceValuesError(f"reference values: schema must be {SCHEMA}")
         bank = top.word("bank", tuple(BANK_BYTES))
@@ -149,7 +157,7 @@ class ReferenceValues:
             bank=bank,
             pcrs=_pcrs(top.take("pcrs"), BANK_BYTES[bank]),
             events=tuple(_event(each, BANK_BYTES[bank]) for each in top.objects("events", MAX_EVENTS)),
-            hypervisor=_hypervisor(_Object.of(top.take("hypervisor"), "hypervisor")),
+            hypervisor=_hypervisor(Fields.of(top.take("hypervisor"), "hypervisor")),
             domains=tuple(_domain(each) for each in top.objects("domains", MAX_DOMAINS)),
             origin=Origin(top.word("origin", tuple(Origin)) if "origin" in top.fields else Origin.PREDICTED),
             ima=FileReference.of(top.take("ima")) if "ima" in top.fields else None,
@@ -159,104 +167,15 @@ class ReferenceValues:
         return found
 
 
-@dataclass(slots=True)
-class _Object:
-    """A JSON object whose fields are taken one by one; what is left over is refused."""
-
-    where: str
-    fields: dict[str, object]
-
-    @classmethod
-    def of(cls, value: object, where: str) -> _Object:
-        if not isinstance(value, dict):
-            raise ReferenceValuesError(f"{where}: must be an object")
-        return cls(where, dict(value))
-
-    def take(self, name: str) -> object:
-        if name not in self.fields:
-            raise ReferenceValuesError(f"{self.where}: field {name!r} is missing")
-        return self.fields.pop(name)
-
-    def finish(self) -> None:
-        for name in self.fields:
-            raise ReferenceValuesError(f"{self.where}: field {name[:40]!a} is not known")
-
-    def refuse(self, name: str, rule: str) -> ReferenceValuesError:
-        return ReferenceValuesError(f"{self.where}: field {name!r} must be {rule}")
-
-    def text(self, name: str, *, empty: bool = False) -> str:
-        value = self.take(name)
-        if (
-            not isinstance(value, str)
-            or len(value) > _MAX_TEXT
-            or not (value or empty)
-            or _unprintable(value)
-        ):
-            raise self.refuse(name, "printable text")
-        return value
-
-    def text_or_null(self, name: str) -> str | None:
-        return None if self._drop_null(name) else self.text(name)
-
-    def number(self, name: str, end: int) -> int:
-        value = self.take(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < end:
-            raise self.refuse(name, f"a whole number below {end}")
-        return value
-
-    def word(self, name: str, known: Sequence[str]) -> str:
-        value = self.take(name)
-        if not isinstance(value, str) or value not in known:
-            raise self.refuse(name, f"one of {', '.join(known)}")
-        return value
-
-    def hexadecimal(self, name: str, size: int | None) -> str:
-        value = self.take(name)
-        if (
-            not isinstance(value, str)
-            or not _HEX.fullmatch(value)
-            or len(value) // 2 != (size or len(value) // 2)
-        ):
-            raise self.refuse(name, f"{size or 'some'} bytes in lower-case hexadecimal")
-        return value
-
-    def hexadecimal_or_null(self, name: str, size: int | None) -> str | None:
-        return None if self._drop_null(name) else self.hexadecimal(name, size)
-
-    def items(self, name: str, most: int) -> list[object]:
-        value = self.take(name)
-        if not isinstance(value, list) or len(value) > most:
-            raise self.refuse(name, f"a list of at most {most}")
-        return value
-
-    def objects(self, name: str, most: int) -> list[_Object]:
-        return [_Object.of(each, f"{name} {index}") for index, each in enumerate(self.items(name, most))]
-
-    def _drop_null(self, name: str) -> bool:
-        return self.fields.get(name, 0) is None and self.fields.pop(name, 0) is None
-
-
-def _unprintable(value: str) -> bool:
-    return any(char < " " and char not in "\t\n" for char in value) or not _encodes(value)
-
-
-def _encodes(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _pcrs(value: object, size: int) -> dict[int, bytes]:
-    found = _Object.of(value, "pcrs")
+    found = Fields.of(value, "pcrs")
     known = {str(pcr): pcr for pcr in PCRS}
     for name in found.fields.keys() - known.keys():
         raise ReferenceValuesError(f"pcrs: {name[:40]!a} is no PCR from 0 to 9")
     return {known[name]: bytes.fromhex(found.hexadecimal(name, size)) for name in sorted(found.fields)}
 
 
-def _event(found: _Object, size: int) -> ReferenceEvent:
+def _event(found: Fields, size: int) -> ReferenceEvent:
     event = ReferenceEvent(
         pcr=found.number("pcr", PCRS.stop),
         digest=bytes.fromhex(found.hexadecimal("digest", size)),
@@ -267,21 +186,29 @@ def _event(found: _Object, size: int) -> ReferenceEvent:
     return event
 
 
-def _hypervisor(found: _Object) -> HypervisorReference:
+def _hypervisor(found: Fields) -> HypervisorReference:
     hypervisor = HypervisorReference(
         version=found.text_or_null("version"),
         commandline=found.text("commandline", empty=True),
         xsm_module=found.text("xsm_module"),
         xsm_mode=found.text("xsm_mode"),
         build_id=found.hexadecimal_or_null("build_id", None),
+        flask_policy=_flask(found) if "flask_policy" in found.fields else None,
     )
     found.finish()
     return hypervisor
 
 
-def _domain(found: _Object) -> DomainReference:
+def _flask(found: Fields) -> FlaskPolicy:
+    own = Fields.of(found.take("flask_policy"), "flask_policy")
+    policy = FlaskPolicy(own.hexadecimal("sha256", SHA256_BYTES), own.number_or_null("pcr", PCRS.stop))
+    own.finish()
+    return policy
+
+
+def _domain(found: Fields) -> DomainReference:
     disks = found.items("disks", MAX_DISKS)
-    if any(not isinstance(disk, str) or not disk or _unprintable(disk) for disk in disks):
+    if any(not isinstance(disk, str) or not disk or unprintable(disk) for disk in disks):
         raise found.refuse("disks", "a list of texts")
     domain = DomainReference(
         name=found.text("name"),
@@ -306,12 +233,33 @@ def _check(values: ReferenceValues) -> None:
         if values.pcrs.get(pcr) not in [_replay(values.bank, start, digests) for start in starts]:
             raise ReferenceValuesError(f"events: those of PCR {pcr} do not replay to its value")
 
+    _check_flask(values)
+
+
+def _check_flask(values: ReferenceValues) -> None:
+    """Refuse a FLASK policy whose register has no value, or whose file is none of those that GRUB loads."""
+    policy = values.hypervisor.flask_policy
+    if policy is None or policy.pcr is None:
+        return
+    if policy.pcr not in {IMAGE_PCR, FILES_PCR} or policy.pcr not in values.pcrs:
+        raise ReferenceValuesError("flask_policy: pcr must be 4 or 9, and have a value")
+    files = [event.digest.hex() for event in values.events if event.pcr == FILES_PCR]
+    if policy.pcr == FILES_PCR and values.bank == "sha256" and policy.sha256 not in files:
+        raise ReferenceValuesError("flask_policy: no event of PCR 9 is of this file")
+
 
 def _replay(bank: str, start: int, digests: Sequence[bytes]) -> bytes:
     value = start.to_bytes(BANK_BYTES[bank], "big")
     for digest in digests:
         value = hashlib.new(bank, value + digest).digest()
     return value
+
+
+def _hypervisor_json(hypervisor: HypervisorReference) -> dict[str, Json]:
+    fields = asdict(hypervisor)
+    if fields["flask_policy"] is None:
+        del fields["flask_policy"]
+    return fields
 
 
 def _event_json(event: ReferenceEvent) -> dict[str, Json]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from attest.predict import unified
+from attest.predict.flask import loaded_policy
 from attest.predict.prediction import Prediction, predict, predict_unified
 from attest.predict.profile import Profile, UnifiedSource, load
 from shype import packaged
@@ -65,6 +67,13 @@ class BootFiles:
         if isinstance(self.profile.boot, UnifiedSource):
             return self.start
         return self.disk.read(prediction.xen.path.lstrip("/"))
+
+    def flask_policy(self, prediction: Prediction) -> str | None:
+        """Return the SHA-256 (hex) of the FLASK policy that is loaded with Xen; None where there is none."""
+        boot = self.profile.boot
+        if isinstance(boot, UnifiedSource):
+            return loaded_policy(content for _, content in unified.read(self.start, boot.section).parts[1:])
+        return loaded_policy(self.disk.read(module.path.lstrip("/")) for module in prediction.modules[1:])
 
 
 def open_profile(name: str, root: Path | None) -> BootFiles:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attest.predict.prediction import Prediction
-from attest.predict.profile import Profile
+from attest.predict.profile import Profile, UnifiedSource
 from attest.predict.xen_image import build_id
-from attest.reference import DomainReference, HypervisorReference, ReferenceEvent, ReferenceValues
+from attest.reference import (
+    FILES_PCR,
+    IMAGE_PCR,
+    DomainReference,
+    FlaskPolicy,
+    HypervisorReference,
+    ReferenceEvent,
+    ReferenceValues,
+)
 
 
 def reference_values(
@@ -17,8 +25,12 @@ def reference_values(
     domains: Sequence[DomainReference],
     *,
     version: int,
+    flask_policy: str | None = None,
 ) -> ReferenceValues:
-    """Return reference values for the profile's main bank; ``xen_image`` is the file that becomes Xen."""
+    """Return reference values for the profile's main bank; ``xen_image`` is the file that becomes Xen.
+
+    ``flask_policy`` is the SHA-256 (hex) of the FLASK policy that is loaded with it, None without one.
+    """
     bank = profile.banks[0]
     source = profile.hypervisor
     return ReferenceValues(
@@ -36,6 +48,11 @@ def reference_values(
             xsm_module=source.xsm_module,
             xsm_mode=source.xsm_mode,
             build_id=build_id(xen_image),
+            flask_policy=None if flask_policy is None else FlaskPolicy(flask_policy, _covered_by(profile)),
         ),
         domains=tuple(domains),
     )
+
+
+def _covered_by(profile: Profile) -> int:
+    return IMAGE_PCR if isinstance(profile.boot, UnifiedSource) else FILES_PCR

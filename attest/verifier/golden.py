@@ -24,6 +24,7 @@ from attest.reference import (
     PCRS,
     Component,
     DomainReference,
+    FlaskPolicy,
     HypervisorReference,
     Origin,
     ReferenceEvent,
@@ -76,7 +77,12 @@ def _values(evidence: Evidence, claims: VerifiedClaims, base: ReferenceValues) -
         message = "golden host: PCR 12 does not begin with the hypervisor's report"
         raise GoldenError(message, code="hypervisor-report-missing")
     hypervisor = HypervisorReference(
-        report.version, report.commandline, report.xsm_module, report.xsm_mode, report.build_id
+        version=report.version,
+        commandline=report.commandline,
+        xsm_module=report.xsm_module,
+        xsm_mode=report.xsm_mode,
+        build_id=report.build_id,
+        flask_policy=None if report.flask_policy is None else FlaskPolicy(report.flask_policy, None),
     )
     return replace(
         base,

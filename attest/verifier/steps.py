@@ -22,6 +22,7 @@ FIRMWARE, LOADER, XEN, DOM0
 13. loader (PCR 4, Authenticode) and its commands (PCR 8);
 14. PCR 12 begins with one hypervisor report, and holds nothing foreign;
 15. hypervisor file (PCR 9) and reported build;  16. its command line (PCR 8);  17. reported settings;
+    FLASK enforces, and its policy is the expected one, as reported or by its measured file;
 18. dom0's files (PCR 9) and command lines (PCR 8); where it is asked for, its user land: a measurement list
     that PCR 10 proves, of this boot, with known files alone (Linux, IMA-templates.rst).
 ACM_POLICY
@@ -89,6 +90,8 @@ XEN: Final = (
     xen.hypervisor,
     xen.command_line,
     xen.settings,
+    xen.flask_enforcing,
+    xen.flask_policy,
 )
 DOM0: Final = (
     dom0.files,

@@ -6,11 +6,16 @@ Firmware registers do not say it: a boot entry's options reach Xen with PCR 0-7 
 
 from __future__ import annotations
 
+from typing import Final
+
 from attest.reasons import reason
 from attest.reference import Component
 from attest.result import Reason
 from attest.runtime_events import DomainCommitment, HypervisorReport
 from attest.verifier.claims import Appraised
+
+FLASK: Final = "flask"
+ENFORCING: Final = "enforcing"
 
 
 def reported_first(subject: Appraised) -> list[Reason]:
@@ -75,3 +80,35 @@ def settings(subject: Appraised) -> list[Reason]:
         detail = "; ".join(f"{name} is {getattr(told, name)!a}" for name in different)
         return [reason("hypervisor-report-unlike-reference", detail)]
     return []
+
+
+def flask_enforcing(subject: Appraised) -> list[Reason]:
+    """Check that FLASK enforces, whatever the reference values say: a permissive one keeps nobody apart."""
+    told, wanted = subject.claims.runtime.report, subject.expected.reference.hypervisor
+    if told is None or told.xsm_module.lower() != FLASK or told.xsm_mode == ENFORCING:
+        return []
+    if told.xsm_mode != wanted.xsm_mode:
+        return []  # reported as hypervisor-report-unlike-reference
+    what = f"the reference values admit FLASK in the mode {told.xsm_mode!a}"
+    return [reason("flask-not-enforcing", what)]
+
+
+def flask_policy(subject: Appraised) -> list[Reason]:
+    """Check that the FLASK policy is the one of the reference values: as reported, else by its file.
+
+    Xen 4.17 has no call that returns the policy or its digest. So a report without one is no answer, and what
+    counts is that the file was measured: by a register that is compared.
+    """
+    told, wanted = subject.claims.runtime.report, subject.expected.reference.hypervisor.flask_policy
+    if told is None or wanted is None:
+        return []
+    if told.flask_policy is not None:
+        if told.flask_policy == wanted.sha256:
+            return []
+        what = f"it reports {told.flask_policy}; expected {wanted.sha256}"
+        return [reason("flask-policy-not-in-reference", what)]
+    if wanted.pcr not in subject.expected.profile.pcrs:
+        covered = "by no register" if wanted.pcr is None else f"by PCR {wanted.pcr}, which nobody asked for"
+        what = f"the hypervisor does not report its policy, and its file is covered {covered}"
+        return [reason("flask-policy-not-measured", what)]
+    return []  # another file is another value of that register: reported as such

@@ -223,7 +223,14 @@ def _predicted_values(args: argparse.Namespace) -> ReferenceValues:
     files, prediction = _predicted(args)
     host = _host(args.host)
     domains = [_domain(file, args.images or file.parent, host) for file in args.domain]
-    return reference_values(files.profile, prediction, files.xen(prediction), domains, version=args.issue)
+    return reference_values(
+        files.profile,
+        prediction,
+        files.xen(prediction),
+        domains,
+        version=args.issue,
+        flask_policy=files.flask_policy(prediction),
+    )
 
 
 def _checked(values: ReferenceValues) -> bytes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attest.errors import AttestInputError
-from attest.predict.prediction import predict
+from attest.predict.flask import loaded_policy
+from attest.predict.prediction import predict, predict_unified
 from attest.predict.profile import load
 from attest.predict.reference import reference_values
-from attest.reference import DomainReference, HypervisorReference, ReferenceValues
-from tests.attest.predict.build import CONFIG, FILES, RECORDING, reader, xen_image
+from attest.reference import DomainReference, FlaskPolicy, HypervisorReference, ReferenceValues
+from tests.attest.predict.build import CONFIG, FILES, RECORDING, reader, unified, xen_image
 
 PROFILE = load(b"schema: shype.pcr-profile/1\nname: rack7\ngrub: {config: grub.cfg}\n")
+UNIFIED = load(
+    b"schema: shype.pcr-profile/1\nname: rack7\nfirmware: {recording: x}\nunified: {image: xen.efi}\n"
+)
 WEB = DomainReference("web", "cola-web", "11" * 32, "22" * 32, None, ("xvda rw uuid:1234",))
 
 
@@ -52,6 +58,36 @@ def test_it_fits_its_schema(good: ReferenceValues, repository: Path) -> None:
     jsonschema.validate(json.loads(good.encode()), schema)
 
 
+class TestFlaskPolicy:
+    POLICY = b"\x8c\xff\x7c\xf9\x08\0\0\0XenFlask"
+
+    def test_is_the_module_that_begins_with_xen_s_magic(self) -> None:
+        assert loaded_policy([b"initrd", self.POLICY]) == hashlib.sha256(self.POLICY).hexdigest()
+        assert loaded_policy([b"initrd", self.POLICY[1:], b""]) is None
+        with pytest.raises(AttestInputError, match="2 modules"):
+            loaded_policy([self.POLICY, self.POLICY])
+
+    def test_is_covered_by_pcr_9_under_grub_and_by_pcr_4_in_the_image(self) -> None:
+        config = CONFIG.replace(b"boot\n", b"module2 --nounzip /xenpolicy\nboot\n")
+        read = reader({**FILES, "xenpolicy": self.POLICY})
+        found = predict(config, read, ["sha256"], recording=RECORDING, loader="EFI/BOOT/BOOTX64.EFI")
+        digest = hashlib.sha256(self.POLICY).hexdigest()
+        values = reference_values(PROFILE, found, FILES["xen.gz"], [], version=1, flask_policy=digest)
+        assert values.hypervisor.flask_policy == FlaskPolicy(digest, 9)
+        assert ReferenceValues.decode(values.encode()) == values
+        image = unified(ramdisk=b"ramdisk", kernel=b"kernel", xsm=self.POLICY)
+        found = predict_unified(image, "xen.efi", ["sha256"], RECORDING)
+        values = reference_values(UNIFIED, found, image, [], version=1, flask_policy=digest)
+        assert values.hypervisor.flask_policy == FlaskPolicy(digest, 4)
+        assert ReferenceValues.decode(values.encode()) == values
+
+    def test_fits_its_schema(self, good: ReferenceValues, repository: Path) -> None:
+        schema = json.loads((repository / "configs/schema/reference.schema.json").read_text())
+        for pcr in (4, 9, None):
+            hypervisor = replace(good.hypervisor, flask_policy=FlaskPolicy("11" * 32, pcr))
+            jsonschema.validate(json.loads(replace(good, hypervisor=hypervisor).encode()), schema)
+
+
 Edit = Callable[[dict[str, Any]], object]
 EDITS: dict[str, Edit] = {
     "schema": lambda top: top.update(schema="shype.reference/2"),
@@ -76,6 +112,30 @@ EDITS: dict[str, Edit] = {
     "text with a control": lambda top: top.update(name="a\x1bb"),
     "text without encoding": lambda top: top.update(name="\ud800"),
     "build id": lambda top: top["hypervisor"].update(build_id="xyz"),
+    "flask policy is a text": lambda top: top["hypervisor"].update(flask_policy="11" * 32),
+    "flask policy is null": lambda top: top["hypervisor"].update(flask_policy=None),
+    "flask policy without a register": lambda top: top["hypervisor"].update(
+        flask_policy={"sha256": "11" * 32}
+    ),
+    "flask policy of another file": lambda top: top["hypervisor"].update(
+        flask_policy={"sha256": "11" * 32, "pcr": 9}
+    ),
+    "files are a list": lambda top: top.update(ima={"files": [], "any_path": []}),
+    "files without any path": lambda top: top.update(ima={"files": {}}),
+    "files are null": lambda top: top.update(ima=None),
+    "file without a digest": lambda top: top.update(ima={"files": {"/init": []}, "any_path": []}),
+    "file with a SHA-1": lambda top: top.update(ima={"files": {"/init": ["11" * 20]}, "any_path": []}),
+    "file without a path": lambda top: top.update(ima={"files": {"": ["11" * 32]}, "any_path": []}),
+    "file whose path has a NUL": lambda top: top.update(
+        ima={"files": {"/a\0b": ["11" * 32]}, "any_path": []}
+    ),
+    "file whose path is too long": lambda top: top.update(
+        ima={"files": {"/" * 4097: ["11" * 32]}, "any_path": []}
+    ),
+    "file whose path is no text": lambda top: top.update(
+        ima={"files": {"/\ud800": ["11" * 32]}, "any_path": []}
+    ),
+    "any path is a text": lambda top: top.update(ima={"files": {}, "any_path": "11" * 32}),
     "kernel": lambda top: top["domains"][0].update(kernel=""),
     "disks": lambda top: top["domains"][0].update(disks=[1]),
     "same domain twice": lambda top: top["domains"].append(copy.deepcopy(top["domains"][0])),
