@@ -33,7 +33,7 @@ class Uncovered:
 
 LOAD_OPTIONS: Final = Uncovered(
     "load-options",
-    "the boot entry's words: the first picks a section of the config, or none, and what follows '--' joins "
+    "the boot entry's words: the second picks a section of the config, or none, and what follows '--' joins "
     "Xen's command line; through BootNext no register of PCR 0-7 moves: only Xen's report in PCR 12 tells",
 )
 

@@ -66,7 +66,8 @@ class GrubSource:
 class UnifiedSource:
     """Xen started by the firmware, with all its parts in one ``image``, relative to the root.
 
-    ``section`` is the part of its config that boots: the first word of the boot entry's options, if any.
+    ``section`` is the part of its config that boots: the second word of the boot
+    entry's options, if any; the first one stands for the program.
     """
 
     image: str

@@ -65,9 +65,9 @@ def read(image: bytes, section: str | None = None) -> UnifiedImage:
 def other_entries(image: bytes) -> tuple[str, ...]:
     """Say what other boot entries than the default would read from the disk: one sentence each.
 
-    The first word of a boot entry's options picks any section of the config, also one that is not there; then
-    Xen follows ``chain`` of ``[global]``. Raises ``AttestInputError`` as ``read`` does, and for a config of
-    which the sections cannot be told.
+    The second word of a boot entry's options (the first stands for the program) picks any section of the
+    config, also one that is not there; then Xen follows ``chain`` of ``[global]``. Raises
+    ``AttestInputError`` as ``read`` does, and for a config of which the sections cannot be told.
     """
     parts = layout(image)
     lines = _lines(_content(image, parts, "config") or b"")
