@@ -33,8 +33,9 @@ class Uncovered:
 
 LOAD_OPTIONS: Final = Uncovered(
     "load-options",
-    "the boot entry's words: the second picks a section of the config, or none, and what follows '--' joins "
-    "Xen's command line; through BootNext no register of PCR 0-7 moves: only Xen's report in PCR 12 tells",
+    "the boot entry's words: the second picks a section of the config, a name that is not there leaves Xen "
+    "and dom0 without the image's words; what follows '--' joins Xen's command line; through BootNext no "
+    "register of PCR 0-7 moves: Xen's report in PCR 12 tells Xen's words, only /proc/cmdline tells dom0's",
 )
 
 
