@@ -189,7 +189,7 @@ _ROWS: Final = (
     Code("vtpm-record-mismatch", "vtpm", _NONE, _ID,
          "PCR 17 of the vTPM does not hold the label record shown."),
     Code("record-unlike-policy", "vtpm", _BAD, _CONF,
-         "The label record gives the label other types than the policy does."),
+         "The label record gives the label other types or levels than the policy does."),
     Code("binding-mismatch", "vtpm", _NONE, _ID,
          "Record, key, host and binding of the vTPM do not belong together."),
     Code("binding-stale", "vtpm", _BAD, _ID,

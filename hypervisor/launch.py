@@ -272,7 +272,8 @@ class Launcher:
         self._host.invoke(AttachResource(DOM0, domid, resource.identity, mode))
 
     def _make_vtpm(self, order: _Order, undo: Undo) -> str:
-        label = self._host.monitor.engine.label(order.config.label)
+        engine = self._host.monitor.engine
+        label = engine.label(order.config.label)
         policy = self._host.state.policy
         wanted = VtpmOrder(
             vid=order.vid,
@@ -280,6 +281,8 @@ class Launcher:
             label=label.name,
             ste_types=tuple(sorted(label.ste)),
             chwall_types=tuple(sorted(label.chwall)),
+            mls=label.mls,
+            trusted=engine.trusts(label.name),
             policy_digest=policy.digest,
             policy_version=policy.version,
         )

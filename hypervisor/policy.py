@@ -29,6 +29,10 @@ class AcmEngine:
         """Return a domain label; raises acm.errors.AcmUsageError."""
         return self._policy.domain(f"vm:{name}")
 
+    def trusts(self, name: str) -> bool:
+        """Tell whether the domain label of this name may span levels."""
+        return name in self._policy.trusted
+
     @property
     def counts_past_runs(self) -> bool:
         """Whether the policy's Chinese Wall has a history."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from acm.history import Anchor, History
     from acm.labels import Label
     from acm.livestate import LiveState
+    from acm.mls import Range
     from acm.update import Amendment, Update
     from hypervisor.counters import Counters
 
@@ -27,6 +28,10 @@ class PolicyEngine(Protocol):
 
     def label(self, name: str) -> Label:
         """Return a domain label with its types."""
+        ...
+
+    def trusts(self, name: str) -> bool:
+        """Whether the domain label of this name may span levels."""
         ...
 
     @property
@@ -69,13 +74,18 @@ class FileSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VtpmOrder:
-    """A virtual TPM that is wanted: for whom, under which label of which policy. Digests are hex."""
+    """A virtual TPM that is wanted: for whom, under which label of which policy. Digests are hex.
+
+    ``mls`` is None where the policy does not enforce MLS; ``trusted`` labels may span levels.
+    """
 
     vid: str
     domain: str
     label: str
     ste_types: tuple[str, ...]
     chwall_types: tuple[str, ...]
+    mls: Range | None
+    trusted: bool
     policy_digest: str
     policy_version: str
 

@@ -1,4 +1,4 @@
-"""Canonical JSON of flat records: sorted keys, no blanks, UTF-8, one possible encoding of each value."""
+"""Canonical JSON of records: sorted keys, no blanks, UTF-8, one possible encoding of each value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from vtpm.errors import RecordError
 from vtpm.tpm2.fields import name_problem
 
-Value = str | int | list[str]
+Value = str | int | list[str] | dict[str, "Value"] | None
 Check = Callable[[object], str | None]
 Record = TypeVar("Record")
 
@@ -90,6 +90,11 @@ def counter(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
         return "must be a whole number from 0 to 2^53 - 1"
     return None
+
+
+def truth(value: object) -> str | None:
+    """Admit true and false."""
+    return None if isinstance(value, bool) else "must be true or false"
 
 
 def sha256(value: object) -> str | None:

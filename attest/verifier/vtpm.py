@@ -7,6 +7,7 @@ is a leaf under the host's quote (facts/vtpm.md 2.3).
 
 from __future__ import annotations
 
+from acm.labels import Label
 from attest.ak import AkError, check_ak
 from attest.attester import vtpm_qualifying
 from attest.quote import qualified_name
@@ -127,14 +128,24 @@ def label_as_launched(vtpm: VtpmClaims) -> list[Reason]:
 
 
 def types_as_in_policy(vtpm: VtpmClaims) -> list[Reason]:
-    """Check that the types in the record are those of the label, if the record is of the expected policy."""
+    """Check that types and levels in the record are the label's, if the record is of the expected policy."""
     policy, record = vtpm.domain.host.expected.policy, vtpm.record
     known = policy.domain_labels.get(record.label)
     if record.policy_digest != policy.digest or record.label != vtpm.domain.launch.label or known is None:
         return []  # reported as policy-mismatch, label-changed or domain-label-not-in-policy
     if (set(record.ste_types), set(record.chwall_types)) != (set(known.ste), set(known.chwall)):
         return [reason("record-unlike-policy", f"label {record.label!a} has other types in the policy")]
+    if not _levels_as_in_policy(record, known, trusted=record.label in policy.trusted):
+        return [reason("record-unlike-policy", f"label {record.label!a} has other levels in the policy")]
     return []
+
+
+def _levels_as_in_policy(record: LabelRecord, label: Label, *, trusted: bool) -> bool:
+    if record.mls is None or label.mls is None:
+        return record.mls is None and label.mls is None
+    pairs = ((record.mls.low, label.mls.low), (record.mls.high, label.mls.high))
+    same = all((one.level, {*one.categories}) == (two.name, {*two.categories}) for one, two in pairs)
+    return same and record.mls.trusted is trusted
 
 
 def _as_launched(vtpm: VtpmClaims) -> bool:

@@ -26,6 +26,7 @@ from shype.demo.main_job import GUESTS, Scene, tenant
 from shype.errors import ShypeInputError
 from shype.host import embedded
 from shype.host.embedded import EmbeddedHost
+from shype.host.guests import recorded
 from vtpm.errors import PolicyError
 from vtpm.record import LabelRecord
 from vtpm.templates import PcrPolicy
@@ -134,6 +135,7 @@ def label_changed(scene: Scene, name: str) -> Path:
             label=other.name,
             ste_types=tuple(sorted(other.ste)),
             chwall_types=tuple(sorted(other.chwall)),
+            mls=recorded(other.mls, trusted=host.xen.monitor.engine.trusts(other.name)),
             generation=2,
         )
         victim.vtpm.relabel(record)

@@ -6,15 +6,24 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from acm.mls import Range
 from attest.runtime_events import SALT_SIZE, DomainCommitment, DomainEvent, DomainLaunch
 from hypervisor.ports import LaunchMeasurement, VtpmOrder
 from vtpm.binding import Binding
-from vtpm.record import LabelRecord
+from vtpm.record import LabelRecord, RecordedLevel, RecordedRange
 from vtpm.tpm2.pcrs import PcrSelection
 from vtpm.vtpm_manager import Vtpm, VtpmManager
 
 Append = Callable[[bytes], object]
 """Measures the bytes of one domain event."""
+
+
+def recorded(mls: Range | None, *, trusted: bool) -> RecordedRange | None:
+    """Return the range of a label as it stands in the label record."""
+    if mls is None:
+        return None
+    low, high = (RecordedLevel(end.name, tuple(sorted(end.categories))) for end in (mls.low, mls.high))
+    return RecordedRange(low, high, trusted)
 
 
 @dataclass(slots=True)
@@ -77,6 +86,7 @@ class Guests:
             label=order.label,
             ste_types=order.ste_types,
             chwall_types=order.chwall_types,
+            mls=recorded(order.mls, trusted=order.trusted),
             policy_digest=order.policy_digest,
             policy_version=order.policy_version,
             generation=1,

@@ -29,6 +29,7 @@ def _record(number: int) -> LabelRecord:
         label="bench",
         ste_types=("bench",),
         chwall_types=(),
+        mls=None,
         policy_digest="00" * 32,
         policy_version="1.0",
         generation=1,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acm import policyfile
+from acm.mls import Level, Range, point
 from hypervisor import hostconfig, xlconfig
 from hypervisor.attach import RelabelResource
 from hypervisor.domctl import DestroyDomain
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from acm.policy import Policy
     from hypervisor.hostconfig import HostDescription
 
+from tests.hypervisor.examples import POLICY
 from tests.hypervisor.outside import CONFIG, Outside, edited
 
 
@@ -75,10 +77,39 @@ def test_what_is_measured_is_what_runs(outside: Outside) -> None:
             label="red",
             ste_types=("red",),
             chwall_types=(),
+            mls=None,
+            trusted=False,
             policy_digest=outside.host.state.policy.digest,
             policy_version="1.0",
         )
     ]
+
+
+def levelled() -> Policy:
+    """The test policy with two levels, which red and Domain-0 both span."""
+    both, low = ", mls: {low: low, high: high}}", ", mls: low}"
+    text = POLICY.decode() + "mls: {levels: [low, high], trusted: [dom0, red]}\n"
+    lines = [
+        line.removesuffix("}") + (both if line.startswith(("  dom0:", "  red: {ste: [")) else low)
+        if line.startswith("  ")
+        else line
+        for line in text.splitlines()
+    ]
+    return policyfile.load("\n".join(lines).encode())
+
+
+def test_the_vtpm_is_ordered_with_the_levels_that_the_label_spans(
+    description: HostDescription,
+) -> None:
+    host = XenHost(description, levelled())
+    outside = Outside(host, {"kernel": b"K" * 5000, "ramdisk": b"R" * 4096})
+    launcher = outside.launcher()
+    launcher.launch(edited(b"disk = [ '/dev/red,raw,xvda,rw' ]\nvif = [ 'vlan=1' ]\n", b""))
+    spans = Range(Level(0, "low"), Level(1, "high"))
+    assert [(each.mls, each.trusted) for each in outside.ordered] == [(spans, True)]
+    blue = edited(b"disk = [ '/dev/red,raw,xvda,rw' ]\nvif = [ 'vlan=1' ]\n", b"").replace(b"=red", b"=blue")
+    launcher.launch(blue.replace(b'"web"', b'"sky"'))
+    assert (outside.ordered[-1].mls, outside.ordered[-1].trusted) == (point(Level(0, "low")), False)
 
 
 def test_a_stop_gives_the_last_reading_and_leaves_nothing(host: XenHost, outside: Outside) -> None:

@@ -268,8 +268,8 @@ def test_a_cached_decision_is_not_found_in_another_epoch_or_for_another_label() 
     assert cache.find(asked, 1) is permitted
     assert cache.find(asked, 2) is None
     for other in (
-        dataclasses.replace(asked, op=Operation.READ),
-        dataclasses.replace(asked, subject="vm:green"),
-        dataclasses.replace(asked, object="vm:green"),
+        asked._replace(op=Operation.READ),
+        asked._replace(subject="vm:green"),
+        asked._replace(object="vm:green"),
     ):
         assert cache.find(other, 1) is None

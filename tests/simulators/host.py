@@ -29,6 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from acm import policyfile
 from acm.history import History, begin
+from acm.mls import Range
 from acm.policy import Policy
 from attest.appraisal import AppraisalProfile
 from attest.attester import Logs, attest
@@ -52,7 +53,7 @@ from attest.runtime_events import (
 from attest.verifier.claims import Expectation
 from attest.verifier.verify import verify
 from vtpm.binding import Binding
-from vtpm.record import LABEL_PCR, NO_LABEL, LabelRecord
+from vtpm.record import LABEL_PCR, NO_LABEL, LabelRecord, RecordedLevel, RecordedRange
 from vtpm.templates import PcrPolicy, attestation_key
 from vtpm.tpm2.constants import GENERATED, Alg, AttestType, Curve, Hierarchy
 from vtpm.tpm2.pcrs import PcrSelection, digest_of, extend
@@ -137,6 +138,13 @@ class Tpm:
 
 def _32(number: int) -> bytes:
     return number.to_bytes(32, "big")
+
+
+def _recorded(mls: Range | None, *, trusted: bool) -> RecordedRange | None:
+    if mls is None:
+        return None
+    low, high = (RecordedLevel(end.name, tuple(sorted(end.categories))) for end in (mls.low, mls.high))
+    return RecordedRange(low, high, trusted)
 
 
 class DomainVtpm(Tpm):
@@ -331,6 +339,7 @@ class Host:
             label=label,
             ste_types=tuple(sorted(types.ste)),
             chwall_types=tuple(sorted(types.chwall)),
+            mls=_recorded(types.mls, trusted=label in policy.trusted),
             policy_digest=policy.digest,
             policy_version=policy.version,
             generation=1,

@@ -91,6 +91,7 @@ def make_record() -> Callable[..., LabelRecord]:
             "label": "bank.red",
             "ste_types": ("disk.red", "net.red"),
             "chwall_types": ("bank",),
+            "mls": None,
             "policy_digest": "5a" * 32,
             "policy_version": "1.0",
             "generation": 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from vtpm.binding import Binding
 from vtpm.errors import RecordError, VtpmInputError, VtpmUsageError
-from vtpm.record import LabelRecord
+from vtpm.record import LabelRecord, RecordedLevel, RecordedRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,36 @@ def test_real_output_fits_the_schemas(repository: Path, make_record: Callable[..
             validator.validate(json.loads(raw) | {"more": 1})
 
 
+LOW: dict[str, Any] = {"level": "public", "categories": []}
+HIGH: dict[str, Any] = {"level": "secret", "categories": ["army", "navy"]}
+SPAN = RecordedRange(RecordedLevel("public"), RecordedLevel("secret", ("army", "navy")), trusted=True)
+
+
+def test_a_range_is_written_and_read_back(repository: Path, make_record: Callable[..., LabelRecord]) -> None:
+    record = make_record(mls=SPAN)
+    assert fields_of(record)["mls"] == {"low": LOW, "high": HIGH, "trusted": True}
+    assert LabelRecord.decode(record.encode()) == record
+    schema = json.loads((repository / "configs" / "schema" / "label-record.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(fields_of(record))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        replace(SPAN, low=RecordedLevel("internal")),
+        replace(SPAN, low=SPAN.high),
+        replace(SPAN, low=SPAN.high, trusted=False),
+        replace(SPAN, high=RecordedLevel("secret", ("army",))),
+    ],
+)
+def test_whoever_changes_the_levels_changes_pcr_17(
+    other: RecordedRange | None, make_record: Callable[..., LabelRecord]
+) -> None:
+    record = make_record(mls=SPAN)
+    assert replace(record, mls=other).pcr17() != record.pcr17()
+
+
 WRONG: list[dict[str, Any]] = [
     {"vid": "0" * 31},
     {"vid": "G" * 32},
@@ -71,6 +102,16 @@ WRONG: list[dict[str, Any]] = [
     {"ste_types": [1]},
     {"ste_types": "ab"},
     {"ste_types": [f"{number:03}" for number in range(65)]},
+    {"mls": "secret"},
+    {"mls": {}},
+    {"mls": {"low": LOW, "high": LOW}},
+    {"mls": {"low": LOW, "high": LOW, "trusted": 1}},
+    {"mls": {"low": LOW, "high": LOW, "trusted": False, "more": 1}},
+    {"mls": {"low": LOW, "high": HIGH, "trusted": False}},
+    {"mls": {"low": LOW, "high": None, "trusted": True}},
+    {"mls": {"low": {"level": "", "categories": []}, "high": HIGH, "trusted": True}},
+    {"mls": {"low": {"level": "public"}, "high": HIGH, "trusted": True}},
+    {"mls": {"low": {"level": "public", "categories": ["b", "a"]}, "high": HIGH, "trusted": True}},
     {"policy_digest": "00"},
     {"policy_digest": "AA" * 32},
     {"generation": -1},

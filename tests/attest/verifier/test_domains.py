@@ -11,11 +11,15 @@ from attest.errors import AttestInputError, AttestUsageError
 from attest.evidence import DomainEvidence, Evidence
 from attest.result import Result, Verdict
 from attest.runtime_events import DomainLaunch
+from tests.conftest import REPOSITORY
 from tests.simulators.host import NONCE, DomainVtpm, Host, Tpm, codes, nodes, sha256
 from vtpm.binding import Binding
+from vtpm.record import RecordedLevel, RecordedRange
 from vtpm.templates import attestation_key
 from vtpm.tpm2.constants import Attributes
 from vtpm.tpm2.pcrs import PcrSelection
+
+MLS = (REPOSITORY / "configs" / "policies" / "mls.yaml").read_bytes()
 
 
 @pytest.fixture
@@ -254,9 +258,44 @@ class TestVtpm:
         result = host.verify()
         assert (result.verdict, codes(result)) == (Verdict.CONTRAINDICATED, ["record-unlike-policy"])
 
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            None,
+            RecordedRange(RecordedLevel("secret"), RecordedLevel("secret"), trusted=False),
+            RecordedRange(RecordedLevel("internal"), RecordedLevel("internal"), trusted=True),
+            RecordedRange(RecordedLevel("public"), RecordedLevel("internal"), trusted=True),
+            RecordedRange(
+                RecordedLevel("internal", ("navy",)), RecordedLevel("internal", ("navy",)), trusted=False
+            ),
+        ],
+    )
+    def test_a_record_with_other_levels_than_the_policy_has(self, changed: RecordedRange | None) -> None:
+        host = Host.booted(expected_policy=MLS)
+        host.load_policy(MLS)
+        vtpm = DomainVtpm("web", host.record("web", "office", mls=changed))
+        self._launched_with(host, vtpm, vtpm.bind(host.tpm), "office")
+        result = host.verify()
+        assert (result.verdict, codes(result)) == (Verdict.CONTRAINDICATED, ["record-unlike-policy"])
+
+    def test_a_record_with_levels_where_the_policy_has_none(self) -> None:
+        host = Host.booted()
+        host.load_policy(host.expected_policy)
+        flat = RecordedRange(RecordedLevel("public"), RecordedLevel("public"), trusted=False)
+        vtpm = DomainVtpm("web", host.record("web", "cola-web", mls=flat))
+        self._launched_with(host, vtpm, vtpm.bind(host.tpm))
+        assert codes(host.verify()) == ["record-unlike-policy"]
+
+    @pytest.mark.parametrize("label", ["office", "navy-plans", "release-guard"])
+    def test_the_levels_of_the_policy_are_good(self, label: str) -> None:
+        host = Host.booted(expected_policy=MLS)
+        host.load_policy(MLS)
+        host.launch("web", label)
+        assert host.verify().verdict is Verdict.AFFIRMING
+
     @staticmethod
-    def _launched_with(host: Host, vtpm: DomainVtpm, binding: Binding) -> None:
-        launch = host.launch("web", "cola-web", binding_digest=binding.digest().hex())
+    def _launched_with(host: Host, vtpm: DomainVtpm, binding: Binding, label: str = "cola-web") -> None:
+        launch = host.launch("web", label, binding_digest=binding.digest().hex())
         vtpm.launch = launch.encode()
         host.domains["web"] = vtpm
 
