@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Verdict(StrEnum):
@@ -76,21 +77,42 @@ class Reason:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict and its reasons; there is always at least one."""
+    """A verdict and its reasons; there is always at least one. A value: compared by both.
 
-    verdict: Verdict
-    reasons: tuple[Reason, ...]
+    Not a dataclass: a hook asks for many verdicts for each reason that anybody reads, so a subclass puts its
+    reasons together when they are asked for (``acm.decider``).
+    """
 
-    def __post_init__(self) -> None:
-        if not self.reasons:
+    __slots__ = ("_reasons", "permitted")
+    permitted: Final[bool]
+
+    def __init__(self, verdict: Verdict, reasons: tuple[Reason, ...]) -> None:
+        if not reasons:
             raise ValueError("a decision without a reason")
+        self.permitted = verdict is Verdict.PERMIT
+        self._reasons = reasons
 
     @property
-    def permitted(self) -> bool:
-        """Whether the verdict is permit."""
-        return self.verdict is Verdict.PERMIT
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why; of a denial, every reason of the first component that denies."""
+        return self._reasons
+
+    @property
+    def verdict(self) -> Verdict:
+        """Permit or deny."""
+        return Verdict.PERMIT if self.permitted else Verdict.DENY
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Decision):
+            return NotImplemented
+        return self.permitted is other.permitted and self.reasons == other.reasons
+
+    def __hash__(self) -> int:
+        return hash((self.permitted, self.reasons))
+
+    def __repr__(self) -> str:
+        return f"Decision({self.verdict!r}, {self.reasons!r})"
 
 
 def permit(*reasons: Reason) -> Decision:

@@ -116,3 +116,6 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     }
 )
 """Operation -> its row."""
+
+ADMISSIONS: Final = frozenset(op for op in Operation if RULES[op].question is Question.ADMISSION)
+"""Operations that depend on who runs and has run, so that no decision on them may be kept."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from acm.decider import Decider
 from acm.engine import Request, decide
 from acm.history import History
 from acm.livestate import (
@@ -23,7 +24,7 @@ from acm.livestate import (
     ResourceKind,
     parties,
 )
-from acm.operations import Operation
+from acm.operations import ADMISSIONS, Operation
 from acm.violations import Fault, Party, Violation, Why, domain_party, resource_party, sharing_fault
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Judge:
 
     def __init__(self, policy: Policy, past: frozenset[str] | None = None) -> None:
         self._policy = policy
+        self._decider = Decider(policy)
         self._history = None if past is None or not policy.history else History("0" * 64, 0, past)
         self._anchor = None if self._history is None else self._history.anchor
         self._taken: dict[tuple[Operation, str, str], tuple[Why, ...]] = {}
@@ -55,9 +57,13 @@ class Judge:
         key = (op, subject, target)
         taken = self._taken.get(key)
         if taken is None:
-            request = Request(op, f"vm:{subject}", target, (), self._history, self._anchor)
-            taken = self._taken[key] = _why(decide(self._policy, request))
+            taken = self._taken[key] = self._refusal(op, f"vm:{subject}", target)
         return taken
+
+    def _refusal(self, op: Operation, subject: str, target: str) -> tuple[Why, ...]:
+        if op not in ADMISSIONS and self._decider.permits(op, subject, target):
+            return ()
+        return _why(decide(self._policy, Request(op, subject, target, (), self._history, self._anchor)))
 
 
 class Replay:

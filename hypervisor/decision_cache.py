@@ -3,6 +3,9 @@
 The key holds the label pair, the operation and the policy epoch: a relabelled domain or resource has another
 key, and a new policy another epoch. Xen 3.x keyed its cache by domain identifier and forgot to flush it on
 relabel, so a permit outlived the label that it was given for.
+
+Only one epoch is kept: a question of another one finds nothing, and the first decision of a new one drops all
+others. A question is its own key: a tuple of operation, subject, object and what else it names.
 """
 
 from __future__ import annotations
@@ -10,17 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from acm.engine import Operation, Request
+from acm.engine import Request
+from acm.operations import ADMISSIONS
 
 if TYPE_CHECKING:
     from acm.decision import Decision
 
 LIMIT: Final = 65536
 """Entries; at the limit the cache starts anew."""
-ADMISSIONS: Final = frozenset({Operation.START, Operation.RESUME, Operation.MIGRATE_IN})
-"""Operations that depend on who runs and has run, so that no decision on them is kept."""
-
-_Key = tuple[Operation, str, str | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,11 @@ class CacheCounts:
 class DecisionCache:
     """Permits and denials of everything but admissions."""
 
+    __slots__ = ("_decisions", "_epoch", "_hits", "_misses")
+
     def __init__(self) -> None:
-        self._decisions: dict[_Key, Decision] = {}
+        self._decisions: dict[Request, Decision] = {}
+        self._epoch = 0
         self._hits = 0
         self._misses = 0
 
@@ -47,20 +50,22 @@ class DecisionCache:
 
     def find(self, request: Request, epoch: int) -> Decision | None:
         """Return the decision taken for this request in this epoch, if there is one."""
-        found = self._decisions.get((request.op, request.subject, request.object, epoch))
-        if found is None:
-            self._misses += 1
-        else:
-            self._hits += 1
-        return found
+        if epoch == self._epoch:
+            found = self._decisions.get(request)
+            if found is not None:
+                self._hits += 1
+                return found
+        self._misses += 1
+        return None
 
     def keep(self, request: Request, epoch: int, decision: Decision) -> None:
         """Remember a decision; admissions and requests with a running set are not kept."""
         if request.op in ADMISSIONS or request.running:
             return
-        if len(self._decisions) >= LIMIT:
+        if epoch != self._epoch or len(self._decisions) >= LIMIT:
             self._decisions.clear()
-        self._decisions[request.op, request.subject, request.object, epoch] = decision
+            self._epoch = epoch
+        self._decisions[request] = decision
 
     def clear(self) -> None:
         """Forget every decision; the counts go on."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from acm import history
 from acm.history import refusal
-from hypervisor.decision_cache import ADMISSIONS
+from acm.operations import ADMISSIONS
 from hypervisor.errors import BadStateError, Undecided
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from acm import engine, update
+from acm import update
+from acm.decider import Decider
 from hypervisor.state import PolicyInfo
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ class AcmEngine:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._decider = Decider(policy)
 
     def decide(self, request: Request) -> Decision:
         """Return the decision; raises acm.errors.AcmUsageError where the policy does not know a label."""
-        return engine.decide(self._policy, request)
+        return self._decider.decide(request)
 
     def label(self, name: str) -> Label:
         """Return a domain label; raises acm.errors.AcmUsageError."""

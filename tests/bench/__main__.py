@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import importlib
 import json
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,8 +47,6 @@ def main(arguments: Sequence[str]) -> int:
                     continue
             print(line(rows[-1]), flush=True)
     document = {"schema": SCHEMA, **about(), "rows": [row.document() for row in rows], "skipped": skipped}
-    if not given.names and not given.small and (policy := peers()) is not None:
-        document["policy"] = policy()
     given.output.write_text(json.dumps(document, indent=2) + "\n")
     print(f"\nwritten: {given.output}")
     return 0
@@ -76,10 +72,10 @@ def _ratio(value: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} us"
+    return f"{seconds * 1e9:.3g} ns"
 
 
 def about() -> dict[str, Any]:
@@ -93,18 +89,6 @@ def about() -> dict[str, Any]:
             "python": platform.python_version(),
             "load": os.getloadavg()[0],
         },
-    }
-
-
-def peers() -> Callable[[], dict[str, Any]] | None:
-    """Return the rows beside other policy engines; None where those are not installed (extra ``bench``)."""
-    try:
-        rows = importlib.import_module("tests.bench.policy_rows")
-    except ImportError:
-        return None
-    return lambda: {
-        "rows": [dataclasses.asdict(row) for row in rows.rows()],
-        "growth": [dataclasses.asdict(one) for one in rows.growth()],
     }
 
 
