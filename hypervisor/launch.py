@@ -103,7 +103,17 @@ class Launcher:
         self._meter = meter
         self._new_uuid = new_uuid
 
-    def check(self, config: DomainConfig) -> None:
+    def dry_run(self, config: bytes) -> DomainConfig:
+        """Take every step of a launch that changes nothing: parse, decide, read kernel, ramdisk and disks.
+
+        Raises what :meth:`launch` raises for these steps; refusals are recorded as of a dry run.
+        """
+        parsed = parse(config)
+        self.check(parsed, "dry run")
+        self._gather(parsed)
+        return parsed
+
+    def check(self, config: DomainConfig, what: str = "launch") -> None:
         """Ask the policy whether this launch would be permitted now, without acting.
 
         Raises AccessDenied with all reasons, Undecided, PolicyMismatch; all are recorded.
@@ -111,7 +121,7 @@ class Launcher:
         enforced = self._host.state.policy
         if config.policy not in (None, enforced.name):
             message = f"{config.name} is written for policy {config.policy}; {enforced.name} is enforced"
-            raise self._host.monitor.refuse("launch", PolicyMismatch("policy-mismatch", message))
+            raise self._host.monitor.refuse(what, PolicyMismatch("policy-mismatch", message))
         state, requests = self._host.state, []
         host = state.domain(DOM0).label
         requests += [start(config.label, host, state.running_labels()), authorize(host, config.label)]
@@ -121,7 +131,7 @@ class Launcher:
         for vif in config.vifs:
             found = self._host.description.vlan(vif.vlan)
             requests += use(config.label, self._label(found), AccessMode.WRITE, ResourceKind.VLAN)
-        self._host.monitor.judge(f"launch of {config.name}", requests)
+        self._host.monitor.judge(f"{what} of {config.name}", requests)
 
     def launch(self, config: bytes) -> LaunchedDomain:
         """Launch a domain from the bytes of its xl config.

@@ -44,6 +44,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     launch = _verb(verbs, "launch", "decide, measure, label and start a domain", _LAUNCH, _launch)
     launch.add_argument("config", type=Path, metavar="CFG", help="xl domain config with a label")
     launch.add_argument("--tenant", metavar="T", help="who pays for it (default: its label)")
+    launch.add_argument(
+        "--dry-run", action="store_true", help="decide and read all files, as a launch does; do nothing"
+    )
     stop = _verb(verbs, "stop", "end a domain", _STOP, _stop)
     stop.add_argument("name", metavar="NAME", help="the domain")
     connect = _verb(
@@ -66,7 +69,8 @@ def _launch(arguments: argparse.Namespace) -> Report:
     from shype.files import read
 
     config = base64.b64encode(read(arguments.config, MAX_SIZE)).decode()
-    return _call(arguments, "launch", {"config": config, "tenant": arguments.tenant})
+    wanted: dict[str, Json] = {"config": config, "tenant": arguments.tenant, "dry_run": arguments.dry_run}
+    return _call(arguments, "launch", wanted)
 
 
 def _stop(arguments: argparse.Namespace) -> Report:

@@ -72,6 +72,16 @@ verifies this host sees that it was begun anew.
 Example:
   shype host begin-history /tmp/h --why "disk lost, ticket 4711"
 """
+_RELABEL = """\
+Gives a disk or VLAN that nobody uses another label: only if it has the label that you
+say it has, and only if Domain-0 may read what has the old one and write what has the
+new one. RESOURCE is its identity, as shype host state tells. The label outlives a boot.
+
+Exit: 0 done, 1 denied, 2 it has another label or is in use.
+
+Example:
+  shype host relabel /tmp/h vlan:102 --from juice-vlan --to bank-vlan --why "ticket 4712"
+"""
 _AUDIT_LOG = """\
 Who asked for what, when, and how it ended, over all boots: refusals, relabels, policy
 changes, administrators' actions. A changed, dropped or reordered line is found. A last
@@ -118,6 +128,11 @@ def register(parser: argparse.ArgumentParser) -> None:
         verbs, "begin-history", "begin the history of past runs anew", _BEGIN_HISTORY, _begin_history
     )
     begin.add_argument("--why", required=True, metavar="TEXT", help="the reason, for the audit trail")
+    relabel = _verb(verbs, "relabel", "give a disk or VLAN another label", _RELABEL, _relabel)
+    relabel.add_argument("resource", metavar="RESOURCE", help="its identity")
+    relabel.add_argument("--from", dest="old", required=True, metavar="LABEL", help="the label that it has")
+    relabel.add_argument("--to", dest="new", required=True, metavar="LABEL", help="the label that it gets")
+    relabel.add_argument("--why", required=True, metavar="TEXT", help="the reason, for the audit trail")
     trail = _verb(verbs, "audit-log", "read the audit trail of a host", _AUDIT_LOG, _audit_log)
     trail.add_argument("--denied", action="store_true", help="only what was refused")
     trail.add_argument(
@@ -135,11 +150,11 @@ def _init(arguments: argparse.Namespace) -> Report:
     from acm.yamltree import MAX_SIZE
     from shype import packaged
     from shype.files import read
-    from shype.host import embedded
+    from shype.host import creation
 
     description = read(packaged.find(arguments.description, "hosts"), MAX_SIZE)
-    made = embedded.create(arguments.folder, description)
-    certificates = arguments.folder / embedded.CERTIFICATES
+    made = creation.create(arguments.folder, description)
+    certificates = arguments.folder / creation.CERTIFICATES
     document: dict[str, Json] = {"host": made.name, "certificates": str(certificates)}
     return Report(Exit.OK, document, f"host {made.name} made; its TPM maker's certificates: {certificates}")
 
@@ -179,6 +194,11 @@ def _history(arguments: argparse.Namespace) -> Report:
 
 def _begin_history(arguments: argparse.Namespace) -> Report:
     return _call(arguments, "begin-history", {"why": arguments.why})
+
+
+def _relabel(arguments: argparse.Namespace) -> Report:
+    wanted = {"resource": arguments.resource, "from": arguments.old, "to": arguments.new}
+    return _call(arguments, "relabel", {**wanted, "why": arguments.why})
 
 
 def _poweroff(arguments: argparse.Namespace) -> Report:

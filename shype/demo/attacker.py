@@ -24,7 +24,7 @@ from metering.record import SALT_BYTES, Kind, Record, UsageRecord, decode
 from metering.view import View
 from shype.demo.main_job import GUESTS, Scene, tenant
 from shype.errors import ShypeInputError
-from shype.host import embedded
+from shype.host import creation
 from shype.host.embedded import EmbeddedHost
 from shype.host.guests import recorded
 from vtpm.errors import PolicyError
@@ -165,7 +165,7 @@ def other_tpm(scene: Scene, name: str) -> Path:
     folder = bench(scene, name)
     other = scene.path(STORIES, name, MACHINE)
     other.parent.mkdir(exist_ok=True)
-    embedded.create(other, (scene.path(STORIES, MACHINE) / embedded.DESCRIPTION).read_bytes())
+    creation.create(other, (scene.path(STORIES, MACHINE) / creation.DESCRIPTION).read_bytes())
     claimed = Evidence.decode(scene.path("verifier", "evidence.json").read_bytes()).host.ak
     with running(scene, name, machine=other) as host:
         host.guests.ak_name = Public.decode(claimed).name()

@@ -14,13 +14,9 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from acm import policyfile
 from acm.policy import Policy
@@ -31,12 +27,14 @@ from attest.evidence import Evidence, FirmwareLog
 from attest.runtime_events import HypervisorReport, PolicyLoaded
 from attest.runtime_log import RuntimeLog
 from hypervisor import hostconfig, xlconfig
+from hypervisor.attach import RelabelResource
 from hypervisor.audit import Outcome
 from hypervisor.audit_file import AuditFile
 from hypervisor.folder import FolderSource
 from hypervisor.host import XenHost
-from hypervisor.hostconfig import HostDescription
 from hypervisor.launch import LaunchedDomain, Launcher
+from hypervisor.state import DOM0
+from hypervisor.xlconfig import DomainConfig
 from metering.key import host_id, key_id
 from metering.meter import Meter
 from metering.platform_key import make_platform_key
@@ -45,18 +43,16 @@ from metering.register import Setup
 from shype import packaged
 from shype.errors import HostBusyError, ShypeUsageError
 from shype.files import write
-from shype.host import past_runs
-from shype.host.guests import Guests
-from shype.host.tpm import BANKS, HostTpm, make_tpm
+from shype.host import past_runs, resource_labels
+from shype.host.creation import DESCRIPTION
+from shype.host.guests import Guests, vtpm_authority
+from shype.host.tpm import BANKS, HostTpm
 from shype.host.update import NO_WISHES, Wishes, carry_out, what_is_left
 from shype.host.usage import LaunchMeter, Usage, Workload
-from vtpm.ek_certificate import EkIssuer, Validity, self_signed
 from vtpm.key import Key
 from vtpm.tpm2.constants import Alg
 from vtpm.vtpm_manager import VtpmManager
 
-DESCRIPTION: Final = "host.yaml"
-CERTIFICATES: Final = "certificates"
 USAGE: Final = "usage"
 METER_KEY: Final = "meter-key.json"
 AUDIT_LOG: Final = "audit.log"
@@ -70,7 +66,6 @@ PCR_DOMAINS: Final = 13
 MAX_BOOT_FILE: Final = 512 << 20
 SECOND: Final = 1_000_000_000
 TICK_NS: Final = 60 * SECOND
-VTPM_CA_LIFE: Final = timedelta(days=3650)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +74,6 @@ class Boot:
 
     measured: BootResult
     recording: str
-
-
-def create(folder: Path, description: bytes) -> HostDescription:
-    """Make a new host in ``folder``, which must not exist: its description and a TPM with EK certificate.
-
-    Raises HypervisorInputError for a broken description, FileExistsError, ProcessError of the TPM's maker;
-    then nothing is left.
-    """
-    parsed = hostconfig.parse(description)
-    folder.mkdir(mode=0o700)
-    try:
-        certificates = make_tpm(folder, parsed.name)
-        (folder / DESCRIPTION).write_bytes(description)
-        (folder / CERTIFICATES).mkdir()
-        for name, pem in certificates.items():
-            (folder / CERTIFICATES / name).write_bytes(pem)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return parsed
 
 
 class EmbeddedHost:
@@ -203,7 +178,7 @@ class EmbeddedHost:
                 raise ShypeUsageError("no policy is loaded: nothing runs that could be stopped or relabelled")
             self._note("policy", f"first policy {policy.name} {policy.version} {policy.digest}")
             xen = XenHost(
-                self.description,
+                resource_labels.described(self.description, resource_labels.load(self.folder)),
                 policy,
                 trail=self.trail,
                 clock=time.time_ns,
@@ -214,15 +189,36 @@ class EmbeddedHost:
             self._open(xen)
             return xen.state.policy.epoch, None
         xen = self.xen
-        measure: Callable[[], object] = lambda: self._measure_policy(xen, policy)  # noqa: E731
         stopping = [self.domain(name) for name in wishes.stop]
         assert self._launcher is not None
         try:
-            return carry_out(xen, self._launcher, stopping, policy=policy, wishes=wishes, measure=measure)
+            before = self._before(xen, policy)
+            return carry_out(xen, self._launcher, stopping, policy=policy, wishes=wishes, before=before)
         finally:
             self.launched = what_is_left(xen, self.launched)
             for name in self.usage.tenants.keys() - self.launched.keys():
                 del self.usage.tenants[name]
+
+    def _before(self, xen: XenHost, policy: Policy) -> Callable[[Update], object]:
+        """Return what makes an update last and measures it, when nothing is left but to commit it."""
+
+        def before(update: Update) -> None:
+            with resource_labels.kept(self.folder, update):
+                self._measure_policy(xen, policy)
+
+        return before
+
+    def relabel(self, identity: str, old: str, new: str, why: str) -> None:
+        """Give a resource that nobody uses another label if it has the ``old`` one; it outlives a boot.
+
+        Raises HypervisorDenied, HypervisorUsageError, OSError; then it keeps its label.
+        """
+        self.running().monitor.invoke(
+            RelabelResource(DOM0, identity, old, new),
+            actor="operator",
+            why=why,
+            measure=lambda: resource_labels.keep(self.folder, {identity: new}),
+        )
 
     def _measure_policy(self, xen: XenHost, policy: Policy) -> None:
         """Measure a policy before it takes effect; before it the history, where it counts past runs."""
@@ -268,8 +264,7 @@ class EmbeddedHost:
         self.running()
         assert self._launcher is not None
         name = xlconfig.parse(config).name
-        if name in self.launched:
-            raise ShypeUsageError(f"a domain {name!r} runs already; stop it first: shype domain stop {name}")
+        self._refuse_second(name)
         if tenant is not None:
             self.usage.tenants[name] = tenant_bytes(tenant).rstrip(b"\0").decode()
         try:
@@ -278,6 +273,17 @@ class EmbeddedHost:
             self.usage.tenants.pop(name, None)
             raise
         return self.launched[name]
+
+    def dry_run(self, config: bytes) -> DomainConfig:
+        """Tell whether a launch would be permitted now; raises what it would raise before it acts."""
+        self.running()
+        assert self._launcher is not None
+        self._refuse_second(xlconfig.parse(config).name)
+        return self._launcher.dry_run(config)
+
+    def _refuse_second(self, name: str) -> None:
+        if name in self.launched:
+            raise ShypeUsageError(f"a domain {name!r} runs already; stop it first: shype domain stop {name}")
 
     def stop(self, name: str) -> None:
         """End a domain."""
@@ -324,17 +330,6 @@ class EmbeddedHost:
     def checkpoint(self) -> bytes:
         """Sign the usage log with the key that only this platform state has; return the checkpoint."""
         return self.meter.sign(self.meter_key)
-
-
-def vtpm_authority(name: str) -> EkIssuer:
-    """Make the authority that certifies the vTPMs of one boot."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.now(UTC)
-    validity = Validity(now - timedelta(minutes=5), now + VTPM_CA_LIFE)
-    return EkIssuer(
-        key,
-        self_signed(key, f"vTPM manager of {name}", serial=x509.random_serial_number(), validity=validity),
-    )
 
 
 def _read(path: Path, advice: str) -> bytes:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from acm.mls import Range
 from attest.runtime_events import SALT_SIZE, DomainCommitment, DomainEvent, DomainLaunch
 from hypervisor.ports import LaunchMeasurement, VtpmOrder
 from vtpm.binding import Binding
+from vtpm.ek_certificate import EkIssuer, Validity, self_signed
 from vtpm.record import LabelRecord, RecordedLevel, RecordedRange
 from vtpm.tpm2.pcrs import PcrSelection
 from vtpm.vtpm_manager import Vtpm, VtpmManager
+
+VTPM_CA_LIFE: Final = timedelta(days=3650)
 
 Append = Callable[[bytes], object]
 """Measures the bytes of one domain event."""
@@ -127,3 +135,14 @@ class Guests:
         """End all vTPMs and wipe their states: a host without power runs no guest."""
         while self.vtpms:
             self.vtpms.popitem()[1].vtpm.destroy()
+
+
+def vtpm_authority(name: str) -> EkIssuer:
+    """Make the authority that certifies the vTPMs of one boot."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    validity = Validity(now - timedelta(minutes=5), now + VTPM_CA_LIFE)
+    return EkIssuer(
+        key,
+        self_signed(key, f"vTPM manager of {name}", serial=x509.random_serial_number(), validity=validity),
+    )

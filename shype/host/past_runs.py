@@ -16,8 +16,6 @@ from shype.report import Exit, Json, Report
 from vtpm.nv import Nv
 
 HISTORY: Final = "history"
-MAX_WHY: Final = 200
-"""Characters of the reason that an operator gives."""
 
 
 def open_store(folder: Path, nv: Nv, note: Callable[[str, str], None]) -> FileHistoryStore:

@@ -28,6 +28,8 @@ from vtpm.tpm2.pcrs import PcrSelection
 Arguments = Mapping[str, Json]
 SHOWN_PCRS: Final = (*range(10), 12, 13)
 MAX_SECONDS: Final = 86_400
+MAX_WHY: Final = 200
+"""Characters of the reason that an operator gives."""
 GREETING: Final = b"hello from across a grant"
 
 
@@ -88,6 +90,7 @@ class Service:
             "state": self._state,
             "history": self._history,
             "begin-history": self._begin_history,
+            "relabel": self._relabel,
             "launch": self._launch,
             "stop": self._stop,
             "connect": self._connect,
@@ -188,13 +191,18 @@ class Service:
         return past_runs.shown(self._host.running())
 
     def _begin_history(self, arguments: Arguments) -> Report:
-        why = arguments.get("why")
-        if not isinstance(why, str) or not 0 < len(why) <= past_runs.MAX_WHY or not why.isprintable():
-            raise ShypeUsageError(f"why: 1 to {past_runs.MAX_WHY} printable characters are needed")
-        return past_runs.begun(self._host.running(), why)
+        return past_runs.begun(self._host.running(), _why(arguments))
+
+    def _relabel(self, arguments: Arguments) -> Report:
+        identity, old, new = (str(arguments.get(key)) for key in ("resource", "from", "to"))
+        self._host.relabel(identity, old, new, _why(arguments))
+        document: dict[str, Json] = {"verdict": "permit", "resource": identity, "from": old, "to": new}
+        return Report(Exit.OK, document, f"{identity} has label {new}, and had {old}")
 
     def _launch(self, arguments: Arguments) -> Report:
         tenant = arguments.get("tenant")
+        if arguments.get("dry_run") is True:
+            return self._dry_run(arguments)
         domain = self._host.launch(_bytes(arguments, "config"), None if tenant is None else str(tenant))
         name, label = domain.config.name, domain.config.label
         document: dict[str, Json] = {
@@ -210,6 +218,18 @@ class Service:
             f"{name} runs as domain {domain.domid} under label {label};"
             f" launch measured into PCR 13, vTPM {domain.vid}"
         )
+        return Report(Exit.OK, document, text)
+
+    def _dry_run(self, arguments: Arguments) -> Report:
+        config = self._host.dry_run(_bytes(arguments, "config"))
+        document: dict[str, Json] = {
+            "verdict": "permit",
+            "name": config.name,
+            "label": config.label,
+            "config_digest": config.digest,
+            "dry_run": True,
+        }
+        text = f"{config.name} would be launched now under label {config.label}; nothing was done"
         return Report(Exit.OK, document, text)
 
     def _stop(self, arguments: Arguments) -> Report:
@@ -276,6 +296,13 @@ def _denied(error: HypervisorDenied) -> Report:
     return Report(
         Exit.REFUSED, document, "\n".join(["deny", *(f"  {code}: {detail}" for code, detail in pairs)])
     )
+
+
+def _why(arguments: Arguments) -> str:
+    why = arguments.get("why")
+    if not isinstance(why, str) or not 0 < len(why) <= MAX_WHY or not why.isprintable():
+        raise ShypeUsageError(f"why: 1 to {MAX_WHY} printable characters are needed")
+    return why
 
 
 def _bytes(arguments: Arguments, name: str) -> bytes:

@@ -42,18 +42,18 @@ def carry_out(
     *,
     policy: Policy,
     wishes: Wishes,
-    measure: Callable[[], object],
+    before: Callable[[Update], object],
 ) -> tuple[int, Update]:
     """Replace the policy in force, with what is wished for; return the epoch and the update.
 
-    Judged first, without effect; then stopped, measured and committed. Raises UpdateRefused and UpdateError,
-    and what ``measure`` raises; then nothing has happened.
+    Judged first, without effect; then measured by ``before``, which is given the update, and committed.
+    Raises UpdateRefused and UpdateError, and what ``before`` raises; then nothing has happened.
     """
     amendment = Amendment(frozenset(each.domid for each in stopping), relabel=wishes.relabel)
     update = xen.judge_policy(policy, amendment, revoke=wishes.revoke)
 
     def act() -> int:
-        return xen.enforce(update, actor="operator", why="shype policy load", measure=measure)
+        return xen.enforce(update, actor="operator", why="shype policy load", measure=lambda: before(update))
 
     return launcher.retire(stopping, act), update
 

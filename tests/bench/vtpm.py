@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shype.host.embedded import vtpm_authority
+from shype.host.guests import vtpm_authority
 from tests.bench.measure import Pair, Side, Size
 from vtpm.record import LabelRecord
 from vtpm.vtpm_manager import Vtpm, VtpmManager

@@ -97,8 +97,11 @@ NOT_PARSERS: Final = {
     "hypervisor.guest:*": "a guest's own memory, carried and not read",
     "hypervisor.history_store:FileHistoryStore.begin": "random bytes of the caller",
     "hypervisor.host:XenHost.connect_disk": "a disk's content, hashed and not read",
+    "hypervisor.launch:Launcher.dry_run": "hypervisor.xlconfig:parse reads it",
     "hypervisor.launch:Launcher.launch": "hypervisor.xlconfig:parse reads it",
     "hypervisor.memory:*": "memory, carried and not read",
+    "hypervisor.monitor:ReferenceMonitor.begin_history": "random bytes of the caller",
     "hypervisor.netif:*": "frames between guests; tests/hypervisor/test_devices.py sends broken ones",
+    "hypervisor.past_runs:PastRuns.begin": "random bytes of the caller",
     "hypervisor.ring:*": "entries of a ring; tests/hypervisor/test_devices.py writes broken ones",
 }

@@ -12,7 +12,7 @@ from typing import Final
 
 from attest.enrolment import Enrolment
 from shype import anchors, bootfiles, earcheck, enrolments, policies, quotehistory, references
-from shype.host import embedded
+from shype.host import creation, resource_labels
 from shype.host import socket as host_socket
 from shype.host.socket import NAME, Reply
 from shype.report import Exit, Json, Report
@@ -23,6 +23,15 @@ _REPLY: Final = (
     b'{"exit": 0, "document": {"host": "embedded"}, "text": "up", "error": null, "code": "error"}\n'
 )
 _REQUEST: Final = b'{"verb": "launch", "arguments": {"config": "bmFtZT0idyIK", "tenant": null}}\n'
+
+
+_LABELS: Final = b'{"format": "shype.labels/1", "labels": {"vlan:101": "cola-vlan"}}\n'
+
+
+def _labels(raw: bytes) -> None:
+    with tempfile.TemporaryDirectory() as room:
+        (Path(room) / resource_labels.FILE).write_bytes(raw)
+        resource_labels.load(Path(room))
 
 
 def _anchors(raw: bytes) -> None:
@@ -80,7 +89,7 @@ def _remembered(raw: bytes) -> None:
 def _created(raw: bytes) -> None:
     """A description that is accepted would make a TPM: the folder is in the way before that."""
     with contextlib.suppress(FileExistsError):
-        embedded.create(folder(), raw)
+        creation.create(folder(), raw)
 
 
 def _called(raw: bytes) -> None:
@@ -156,7 +165,9 @@ PARSERS: Final = (
     ),
     Parser("shype.enrolments:open_store", of_attest.sessions, _kept, "sessions", files=True),
     Parser("shype.quotehistory:remembered", of_attest.quote_history, _remembered, files=True),
-    Parser("shype.host.embedded:create", lambda: [good("embedded.yaml")], _created),
+    Parser("shype.host.creation:create", lambda: [good("embedded.yaml")], _created),
+    Parser("shype.host.resource_labels:decode", lambda: [_LABELS], resource_labels.decode),
+    Parser("shype.host.resource_labels:load", lambda: [_LABELS], _labels, files=True),
     Parser("shype.host.socket:call", lambda: [_REPLY], _called, files=True),
     Parser(
         "shype.policies:load",
@@ -179,6 +190,9 @@ NOT_PARSERS: Final = {
     "shype.host.embedded:EmbeddedHost.*": "what it reads, acm.policyfile and hypervisor.xlconfig parse",
     "shype.host.guests:*": "values for a TPM",
     "shype.host.maker:*": "a folder that it makes",
+    "shype.host.past_runs:open_store": "opens hypervisor.history_store",
+    "shype.host.resource_labels:keep": "writes what load reads",
+    "shype.host.resource_labels:kept": "writes what load reads",
     "shype.host.socket:listening": "makes a socket",
     "shype.host.tpm:*": "values for a TPM, and a folder that only swtpm reads",
 }

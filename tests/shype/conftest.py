@@ -69,11 +69,11 @@ def boot_files(repository: Path) -> Path:
 @pytest.fixture(scope="session")
 def made_host(repository: Path) -> Iterator[Path]:
     """A host that was never booted; copy it."""
-    from shype.host import embedded
+    from shype.host import creation
 
     with tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as folder:
         host = Path(folder) / "host"
-        embedded.create(host, (repository / "configs" / "hosts" / "embedded.yaml").read_bytes())
+        creation.create(host, (repository / "configs" / "hosts" / "embedded.yaml").read_bytes())
         yield host
 
 

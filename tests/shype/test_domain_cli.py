@@ -150,3 +150,33 @@ def test_a_stop_that_fails_half_way_leaves_no_ghost(
         assert (host.launched, host.guests.vtpms) == ({}, {})
         host.run(60, Workload())
         host.launch(operator.config(GUEST).read_bytes())
+
+
+class TestDryRun:
+    def test_tells_that_a_launch_would_be_permitted_and_does_nothing(
+        self, standing: Booted, operator: Operator
+    ) -> None:
+        before = operator.status(standing.folder)
+        outcome = operator.launch(standing.folder, SECOND, "--dry-run")
+        document = operator.checked("domain-launch", outcome)
+        assert (outcome.exit, document["verdict"], document["dry_run"]) == (0, "permit", True)
+        assert operator.status(standing.folder) == before
+
+    def test_tells_what_would_be_refused(self, standing: Booted, operator: Operator) -> None:
+        before = operator.status(standing.folder)
+        outcome = operator.launch(standing.folder, "juice-web", "--dry-run")
+        document = operator.checked("domain-launch", outcome)
+        assert (outcome.exit, document["reasons"][0]["code"]) == (1, "chwall-conflict")
+        assert operator.status(standing.folder) == before
+        again = operator.launch(standing.folder, GUEST, "--dry-run")
+        assert (again.exit, "runs already" in again.line) == (2, True)
+
+    def test_reads_the_files_as_a_launch_does(
+        self, standing: Booted, operator: Operator, tmp_path: Path
+    ) -> None:
+        config = tmp_path / "lost.cfg"
+        text = operator.config(SECOND).read_text()
+        config.write_text(text.replace('kernel = "vmlinuz"', 'kernel = "nowhere"'))
+        outcome = operator.launch(standing.folder, config, "--dry-run")
+        assert outcome.exit == 2
+        assert "nowhere" in outcome.line
