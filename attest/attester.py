@@ -5,7 +5,13 @@ Pure assembly over ports; what opens a TPM stands elsewhere. One host signature 
 
 1. every vTPM quotes with qualifyingData H("V" ‖ nonce ‖ H(binding));
 2. r = RFC 6962 root over the leaves H(binding) ‖ H(attest) ‖ H(signature), in the order of the domains;
-3. the host TPM quotes once with qualifyingData H("H" ‖ nonce ‖ r).
+3. the host TPM quotes once with qualifyingData H("H" ‖ nonce ‖ r), or where the evidence answers over a
+   channel, H("C" ‖ nonce ‖ b ‖ r): b, 32 bytes, names the channel. The first byte tells the two apart, and r
+   and b have one length, so that neither can pass for the other.
+
+Over TLS b is the SHA-256 of the server's SubjectPublicKeyInfo: a binding to the end point in the manner of
+RFC 5929, section 4, over its key instead of its certificate. Whoever terminates TLS before the host has
+another key.
 
 With a measurement list of dom0 the host's quote covers PCR 10 too. The kernel writes to its list whenever
 it likes, first the list and then the PCR; so the list is read after the quote, and then holds all that was
@@ -29,6 +35,8 @@ from vtpm.tpm2.constants import Alg
 from vtpm.tpm2.pcrs import PcrSelection, digest_of
 
 NONCE_BYTES: Final = range(16, 65)
+CHANNEL_BYTES: Final = 32
+"""Bytes of what names a channel."""
 HOST_PCRS: Final = frozenset({*range(10), 12, 13})
 """Firmware, loader and boot files (0-9), hypervisor report and policies (12), domains (13)."""
 IMA_PCR: Final = 10
@@ -106,9 +114,12 @@ def vtpm_qualifying(nonce: bytes, binding: bytes) -> bytes:
     return _sha256(b"V" + nonce + _sha256(binding))
 
 
-def host_qualifying(nonce: bytes, root: bytes) -> bytes:
-    """Return what the host TPM signs beside its PCRs: H("H" ‖ nonce ‖ r), 32 bytes."""
-    return _sha256(b"H" + nonce + root)
+def host_qualifying(nonce: bytes, root: bytes, channel: bytes | None = None) -> bytes:
+    """Return what the host TPM signs beside its PCRs, 32 bytes.
+
+    Without a channel H("H" ‖ nonce ‖ r), over one of 32 bytes H("C" ‖ nonce ‖ channel ‖ r).
+    """
+    return _sha256(b"H" + nonce + root if channel is None else b"C" + nonce + channel + root)
 
 
 def leaf(binding: bytes, quote: bytes, signature: bytes) -> bytes:
@@ -116,18 +127,31 @@ def leaf(binding: bytes, quote: bytes, signature: bytes) -> bytes:
     return _sha256(binding) + _sha256(quote) + _sha256(signature)
 
 
-def attest(nonce: bytes, name: str, host: QuotingTpm, vtpms: Sequence[Vtpm], logs: Logs) -> Evidence:
+def attest(
+    nonce: bytes,
+    name: str,
+    host: QuotingTpm,
+    vtpms: Sequence[Vtpm],
+    logs: Logs,
+    *,
+    channel: bytes | None = None,
+) -> Evidence:
     """Return the evidence of the host called ``name`` and all its domains for a ``nonce`` of 16 to 64 bytes.
 
-    Raises AttestUsageError for a nonce of another length, AttestInputError when PCRs do not stand still or
-    the measurement list is too long to be shown.
+    ``channel``, 32 bytes, names the channel over which it goes; None for evidence in a file. Raises
+    AttestUsageError for a nonce or channel of another length, AttestInputError when PCRs do not stand still
+    or the measurement list is too long to be shown.
     """
     if len(nonce) not in NONCE_BYTES:
         raise AttestUsageError(f"a nonce has 16 to 64 bytes, not {len(nonce)}", code="nonce-length")
+    if channel is not None and len(channel) != CHANNEL_BYTES:
+        raise AttestUsageError(
+            f"a channel is named by {CHANNEL_BYTES} bytes, not {len(channel)}", code="channel-length"
+        )
     quoted = [_quote(vtpm, vtpm_qualifying(nonce, vtpm.binding), VTPM_PCRS) for vtpm in vtpms]
     leaves = [leaf(vtpm.binding, q.quote, q.signature) for vtpm, q in zip(vtpms, quoted, strict=True)]
     pcrs = HOST_PCRS if logs.ima is None else HOST_PCRS | {IMA_PCR}
-    signed = _quote(host, host_qualifying(nonce, merkle.root(leaves)), pcrs)
+    signed = _quote(host, host_qualifying(nonce, merkle.root(leaves), channel), pcrs)
     return Evidence(
         host=HostEvidence(
             name=name,

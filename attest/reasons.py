@@ -68,6 +68,8 @@ _ROWS: Final = (
          "The signature is not by the key that the evidence names."),
     Code("nonce-mismatch", "platform, vtpm", _NONE, _ID,
          "The quote was made for another challenge: an old one, replayed."),
+    Code("channel-mismatch", "platform", _NONE, _ID,
+         "The host answered over another TLS connection than ours: somebody relays it."),
     Code("pcr-bank", "platform, vtpm", _NONE, _ID,
          "The quote does not cover exactly the one PCR bank that is asked for."),
     Code("pcr-missing", "platform, vtpm", _NONE, _ID,

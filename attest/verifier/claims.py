@@ -40,6 +40,18 @@ from vtpm.tpm2.constants import Alg
 
 
 @dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel to the host, named by 32 bytes (``attest.attester``).
+
+    ``seen`` is what the relying party saw of its own connection. ``claimed`` is what the peer says that its
+    host signed: believed only to tell a relayed answer from a replayed one, never to accept.
+    """
+
+    seen: bytes
+    claimed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Expectation:
     """What the relying party expects. Trusted: whoever chooses it decides what passes.
 
@@ -48,6 +60,7 @@ class Expectation:
     ``enrolment`` is the record of the host that the evidence names, None where there is none. ``domains`` are
     the names of the domains to be appraised; None for all that reference values and evidence name.
     ``earlier`` is what earlier authentic quotes of the enrolled TPM said, where the caller kept it.
+    ``channel`` is the channel that the evidence came over; None where it is a file.
     """
 
     reference: ReferenceValues
@@ -61,6 +74,7 @@ class Expectation:
     domains: frozenset[str] | None = None
     earlier: QuoteHistory | None = None
     reference_expires: datetime | None = None
+    channel: Channel | None = None
 
     @property
     def bank(self) -> Alg:
@@ -78,6 +92,20 @@ class Expectation:
     def asks_for(self, name: str) -> bool:
         """Tell whether a domain of this name is to be appraised."""
         return self.domains is None or name in self.domains
+
+    def qualifying(self, root: bytes) -> bytes:
+        """Return what the host has to sign with this nonce, over this channel or none, for a root."""
+        return host_qualifying(self.nonce, root, None if self.channel is None else self.channel.seen)
+
+    def elsewhere(self, root: bytes) -> frozenset[bytes]:
+        """Return what it signs for this nonce where it answers over no channel, or the one that is claimed.
+
+        Empty where no channel is expected.
+        """
+        if self.channel is None:
+            return frozenset()
+        others = {None, self.channel.claimed} - {self.channel.seen}
+        return frozenset(host_qualifying(self.nonce, root, other) for other in others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,5 +247,5 @@ def signed_root(quote: HostQuote) -> bytes:
     """Return the root that the host signed; where none fits, which the nonce check refuses, any."""
     roots = candidate_roots(quote.evidence)
     extra = quote.claim.attest.extra_data
-    fitting = (root for root in roots if host_qualifying(quote.expected.nonce, root) == extra)
+    fitting = (root for root in roots if quote.expected.qualifying(root) == extra)
     return next(fitting, roots[0] if roots else b"")

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from attest.ak import AkError, check_ak
-from attest.attester import IMA_PCR, host_qualifying
+from attest.attester import IMA_PCR
 from attest.endorsement import Endorsement, EndorsementError, verify_endorsement
 from attest.eventlog.cel import parse_cel
 from attest.eventlog.log import EventLog, EventLogError
@@ -52,12 +52,15 @@ EXIT_ONLY: Final = (EXIT_BOOT_SERVICES_PCR,)
 def read(evidence: Evidence, expected: Expectation) -> HostQuote | Reason:
     """Decode the host's quote and say what it must be; a reason where it does not have its form."""
     host = evidence.host
-    qualifying = frozenset(host_qualifying(expected.nonce, root) for root in candidate_roots(evidence))
+    roots = candidate_roots(evidence)
+    qualifying = frozenset(map(expected.qualifying, roots))
+    elsewhere = frozenset[bytes]().union(*map(expected.elsewhere, roots))
     pcrs = expected.profile.pcrs
     shown = Shown(host.ak, host.quote, host.signature, host.pcrs)
     ek_name = b"" if expected.enrolment is None else expected.enrolment.ek_name
     claim = quotes.read(
-        shown, lambda key: Demand(endorsed_signers(key, ek_name), qualifying, pcrs, expected.bank)
+        shown,
+        lambda key: Demand(endorsed_signers(key, ek_name), qualifying, pcrs, expected.bank, elsewhere),
     )
     return claim if isinstance(claim, Reason) else HostQuote(evidence, claim, expected, _endorsed(expected))
 

@@ -33,13 +33,15 @@ _REFUSALS: Final = {"magic": "quote-not-generated"}
 class Demand:
     """What a quote has to cover: which values of extraData, which PCRs at least, and in which bank alone.
 
-    ``signers`` are the Qualified Names that the key may have.
+    ``signers`` are the Qualified Names that the key may have. ``elsewhere`` are values of extraData for the
+    right challenge over another channel: refused, by a name of their own.
     """
 
     signers: frozenset[bytes]
     qualifying: frozenset[bytes]
     pcrs: frozenset[int]
     bank: Alg
+    elsewhere: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,12 @@ def signature(claim: QuoteClaim) -> list[Reason]:
 
 
 def nonce(claim: QuoteClaim) -> list[Reason]:
-    """Check that extraData is the hash over this challenge and nothing else."""
+    """Check that extraData is the hash over this challenge, its channel if there is one, and nothing else."""
     given = claim.attest.extra_data
     if any(hmac.compare_digest(given, wanted) for wanted in claim.demand.qualifying):
         return []
+    if given in claim.demand.elsewhere:
+        return [reason("channel-mismatch", "extraData has this nonce, and not the key of this connection")]
     return [reason("nonce-mismatch", "extraData is not the hash over this nonce and what was quoted with it")]
 
 

@@ -10,7 +10,8 @@ PLATFORM, the first reason of which that says "not authentic" is the last of the
  5. the enrolment is not too old, and the reference values have not expired.
 QUOTE, for the host here and for every vTPM in step 25
  6. the key signed exactly these bytes by its own scheme (Part 2, 11.3.4), and is the signer they name;
- 7. extraData is the hash over this nonce and what hangs on the quote (RFC 9334, 10.2);
+ 7. extraData is the hash over this nonce, the channel it was asked over (in the manner of RFC 5929, 4) and
+    what hangs on the quote (RFC 9334, 10.2);
  8. one PCR bank, every demanded PCR, values for the quoted PCRs only (Part 2, 10.6; CVE-2022-0317);
  9. the values hash to the quoted digest (Part 3, 18.4).
 PLATFORM_STATE
@@ -49,7 +50,7 @@ Not done here, since it needs a clock, a network or memory:
 - that the reference values themselves are current and rightly made: the caller chose them;
 - what boots inside a guest (its vTPM's PCR 0-15);
 - files that dom0's IMA policy does not measure, and what a measured program does;
-- TLS or another channel to the platform: bind it by the nonce if there is one.
+- that the channel's key is the one of the caller's own connection: the caller looks at it.
 """
 
 from __future__ import annotations

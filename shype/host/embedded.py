@@ -314,8 +314,8 @@ class EmbeddedHost:
             if xen.now_ns % TICK_NS == 0:
                 self.meter.tick()
 
-    def evidence(self, nonce: bytes, ak: Key | None = None) -> Evidence:
-        """Return evidence of this host and all its domains for ``nonce``."""
+    def evidence(self, nonce: bytes, ak: Key | None = None, channel: bytes | None = None) -> Evidence:
+        """Return evidence of this host and all its domains for ``nonce``, bound to ``channel`` if given."""
         firmware = FirmwareLog(
             f"recorded:{self.boot.recording} with this host's loader", self.boot.measured.event_log
         )
@@ -325,6 +325,7 @@ class EmbeddedHost:
             self.tpm.quoting(ak),
             tuple(self.guests.vtpms.values()),
             Logs(self.log.cel(), firmware),
+            channel=channel,
         )
 
     def checkpoint(self) -> bytes:

@@ -266,7 +266,8 @@ class Service:
         return Report(Exit.OK, document, f"{seconds} s have passed; {self._host.meter.size} usage records")
 
     def _attest(self, arguments: Arguments) -> Report:
-        evidence = self._host.evidence(_bytes(arguments, "nonce"))
+        channel = None if arguments.get("channel") is None else _bytes(arguments, "channel")
+        evidence = self._host.evidence(_bytes(arguments, "nonce"), channel=channel)
         encoded = evidence.encode()
         document: dict[str, Json] = {
             "evidence": base64.b64encode(encoded).decode(),

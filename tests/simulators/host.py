@@ -400,8 +400,8 @@ class Host:
         firmware = FirmwareLog("simulator", log) if self.show_firmware_log else None
         return Logs(self.runtime_log(), firmware, found=tuple(self.found))
 
-    def evidence(self, nonce: bytes = NONCE) -> Evidence:
-        return attest(nonce, self.name, self.tpm, list(self.domains.values()), self.logs())
+    def evidence(self, nonce: bytes = NONCE, channel: bytes | None = None) -> Evidence:
+        return attest(nonce, self.name, self.tpm, list(self.domains.values()), self.logs(), channel=channel)
 
     def enrolment(self) -> Enrolment:
         ak = self.enrolled_ak or self.tpm.public
