@@ -40,10 +40,10 @@ def verify(evidence: bytes | Evidence, expected: Expectation) -> Result:
         shown = Evidence.decode(evidence) if isinstance(evidence, bytes) else evidence
     except EvidenceError as error:
         root = Node.judge("host", [reason("evidence-malformed", str(error))])
-        return Result(root, expected.nonce, _policy_ids(expected))
+        return Result(root, expected.nonce, policy_ids(expected))
     root, claims = _host(shown, expected)
     told = None if claims is None else claims.told
-    return Result(root, expected.nonce, _policy_ids(expected), told)
+    return Result(root, expected.nonce, policy_ids(expected), told)
 
 
 def _host(evidence: Evidence, expected: Expectation) -> tuple[Node, VerifiedClaims | None]:
@@ -189,7 +189,8 @@ def _platform_notes(subject: Appraised) -> list[str]:
     return [tpm, log, counted, *claims.bent]
 
 
-def _policy_ids(expected: Expectation) -> tuple[str, ...]:
+def policy_ids(expected: Expectation) -> tuple[str, ...]:
+    """Return the names of what evidence is appraised by, each with its digest."""
     profile = expected.profile
     return (
         f"urn:shype:appraisal:{profile.name}:sha256:{profile.digest}",
