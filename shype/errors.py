@@ -3,7 +3,8 @@
 ::
 
     ShypeInputError           the other side is wrong: exit 3
-    └── HostReplyError        the host process answered with something that is no reply
+    ├── HostReplyError        the host process answered with something that is no reply
+    └── AgentEndedError       the half of an agent that faces the network ended by itself
     ShypeUsageError           you called me wrong: exit 2
     ├── HostUnreachableError  no host process answers in that folder
     └── HostBusyError         a host process already runs in that folder
@@ -22,6 +23,12 @@ class HostReplyError(ShypeInputError):
     """The host process answered with something that is no reply."""
 
     code = "host-reply"
+
+
+class AgentEndedError(ShypeInputError):
+    """The half of an agent that faces the network ended by itself."""
+
+    code = "agent-ended"
 
 
 class ShypeUsageError(Exception):

@@ -63,11 +63,9 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True)
-class Request(Trust):
-    """The arguments of one run, as they were given."""
+class Signing(Trust):
+    """Where reference values come from, and what becomes of the result."""
 
-    evidence: Path
-    session: Path | None
     reference: Path
     reference_key: Path | None
     reference_seen: Path | None
@@ -79,6 +77,14 @@ class Request(Trust):
     def of(cls, arguments: argparse.Namespace) -> Self:
         """Take them from the command line."""
         return cls(**{name: getattr(arguments, name) for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Signing):
+    """The arguments of a run that judges a file."""
+
+    evidence: Path
+    session: Path | None
 
 
 def report(request: Request, now: datetime) -> Report:
@@ -93,10 +99,14 @@ def report(request: Request, now: datetime) -> Report:
         shown = None  # the verifier says what is wrong with it
     reference = references.load(request.reference, request.reference_key, request.reference_seen)
     expected = expectation(request, reference, shown.host.name if shown else None, now)
-    signer = _signer(request)
-    result = _judge(request, shown or raw, expected)
+    signer = signer_of(request)
+    return conclude(request, _judge(request, shown or raw, expected), expected, signer)
+
+
+def conclude(request: Signing, result: Result, expected: Expectation, signer: Signer | None) -> Report:
+    """Sign a result where a key is given, and show it."""
     token = None if signer is None else _issue(request, result, expected, signer)
-    return Report(_exit(result, expected), document(result, token), text(result), _line(result))
+    return Report(exit_of(result, expected), document(result, token), text(result), _line(result))
 
 
 def _judge(request: Request, shown: Evidence | bytes, expected: Expectation) -> Result:
@@ -163,14 +173,14 @@ def _nonce(given: str) -> bytes:
         raise ShypeUsageError("--nonce: hexadecimal digits are needed (openssl rand -hex 32)") from None
 
 
-def _signer(request: Request) -> Signer | None:
+def signer_of(request: Signing) -> Signer | None:
     """Return the key for the signed result; read before anything is judged."""
     if (request.ear is None) != (request.ear_key is None):
         raise ShypeUsageError("--ear and --ear-key belong together: a file for the result, a key to sign it")
     return None if request.ear_key is None else MemoryKey.from_pem(read(request.ear_key, MAX_KEY))
 
 
-def _issue(request: Request, result: Result, expected: Expectation, signer: Signer) -> str:
+def _issue(request: Signing, result: Result, expected: Expectation, signer: Signer) -> str:
     issue = Issue(
         build=f"shype {version('shype')}",
         now=int(expected.now.timestamp()),
@@ -183,7 +193,8 @@ def _issue(request: Request, result: Result, expected: Expectation, signer: Sign
     return token
 
 
-def _exit(result: Result, expected: Expectation) -> Exit:
+def exit_of(result: Result, expected: Expectation) -> Exit:
+    """Return the exit code of a verdict; only OK lets it pass."""
     return {
         Verdict.AFFIRMING: Exit.OK,
         Verdict.WARNING: Exit.OK if expected.profile.admit_warning else Exit.REFUSED,

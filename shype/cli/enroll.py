@@ -51,6 +51,16 @@ Example:
   shype enroll nonce --host xen1 --state registrar/
 """
 
+_CLIENT_KEY = """\
+A host agent answers only those whose certificate its operator has put on its
+list (shype host serve --allow): give him the certificate, keep the key.
+
+Exit: 0 written, 2 wrong usage.
+
+Example:
+  shype enroll client-key --name auditor -o /tmp/auditor.pem --certificate /tmp/auditor.crt
+"""
+
 _MAX_CERTIFICATES = 1024 * 1024
 _MAX_RESPONSE = 64
 _SEED_SIZE = 64
@@ -84,6 +94,19 @@ def register(parser: argparse.ArgumentParser) -> None:
     nonce = _verb(verbs, "nonce", "make a nonce for evidence of an enrolled host", _NONCE, _nonce)
     nonce.add_argument(
         "--valid-for", type=int, default=300, metavar="SECONDS", help="time to answer (default %(default)s)"
+    )
+    client = add_verb(
+        verbs, "client-key", "make the key by which host agents know you", _CLIENT_KEY, _client_key
+    )
+    client.add_argument("--name", required=True, metavar="NAME", help="what you are called in their logs")
+    client.add_argument(
+        "--days", type=int, default=397, metavar="N", help="how long it is good (default: %(default)s)"
+    )
+    client.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FILE", help="private key and certificate"
+    )
+    client.add_argument(
+        "--certificate", required=True, type=Path, metavar="FILE", help="certificate, for their lists"
     )
 
 
@@ -220,6 +243,32 @@ def _session(store: EnrolmentStore, host: str, now: datetime) -> Session:
 def _seconds(count: int) -> timedelta:
     """Return a lifetime; what no timedelta holds is refused as too long by who takes it."""
     return timedelta(seconds=max(-1, min(count, 10**9)))
+
+
+def _client_key(arguments: argparse.Namespace) -> Report:
+    from shype import tls_key
+    from shype.agent.allow import NAME
+    from shype.errors import ShypeUsageError
+    from shype.files import write, write_secret
+
+    if not NAME.fullmatch(arguments.name):
+        raise ShypeUsageError(f"--name {arguments.name[:80]!a}: letters, digits, and . _ @ - (at most 64)")
+    if not 0 < arguments.days <= tls_key.MAX_DAYS:
+        raise ShypeUsageError(f"--days: 1 to {tls_key.MAX_DAYS}")
+    made = tls_key.make(arguments.name, tls_key.CLIENT, datetime.now(UTC), arguments.days)
+    write_secret(arguments.output, made.secret)
+    write(arguments.certificate, made.certificate)
+    document: Json = {
+        "name": arguments.name,
+        "key": str(arguments.output),
+        "certificate": str(arguments.certificate),
+        "key_digest": made.spki_digest.hex(),
+    }
+    lines = [
+        f"key          {arguments.output}",
+        f"certificate  {arguments.certificate}, for the hosts' lists",
+    ]
+    return Report(Exit.OK, document, "\n".join(lines))
 
 
 def _challenged(challenge: Challenge, bent: tuple[str, ...], output: Path) -> Report:

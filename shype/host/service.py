@@ -160,7 +160,8 @@ class Service:
             "ak.pub": self._host.tpm.ak.public.encode_sized(),
         }
         shown: dict[str, Json] = {name: base64.b64encode(raw).decode() for name, raw in files.items()}
-        return Report(Exit.OK, {"files": shown}, "EK, EK certificate and AK")
+        document: dict[str, Json] = {"host": self._host.description.name, "files": shown}
+        return Report(Exit.OK, document, "EK, EK certificate and AK")
 
     def _activate(self, arguments: Arguments) -> Report:
         tpm = self._host.tpm

@@ -50,8 +50,8 @@ class Reply:
 Answer = Callable[[str, Mapping[str, Json]], Reply]
 
 
-def call(folder: Path, verb: str, arguments: Mapping[str, Json]) -> Report:
-    """Ask the host in ``folder`` to do ``verb``; return its report.
+def call(folder: Path, verb: str, arguments: Mapping[str, Json], seconds: float = REPLY_SECONDS) -> Report:
+    """Ask the host in ``folder`` to do ``verb``, for at most ``seconds``; return its report.
 
     Raises HostUnreachableError when nobody answers, HostReplyError when the answer is no reply,
     ShypeUsageError for arguments that are too large, and for an error of the host itself ShypeUsageError or
@@ -61,7 +61,7 @@ def call(folder: Path, verb: str, arguments: Mapping[str, Json]) -> Report:
     if len(request) > MAX_REQUEST:
         raise ShypeUsageError(f"{verb}: {len(request)} bytes are too large a request; {MAX_REQUEST} at most")
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as link:
-        link.settimeout(REPLY_SECONDS)
+        link.settimeout(seconds)
         try:
             _short_path(folder, link.connect)
         except OSError as error:
@@ -70,7 +70,7 @@ def call(folder: Path, verb: str, arguments: Mapping[str, Json]) -> Report:
             ) from error
         try:
             link.sendall(request)
-            raw = _line(link, MAX_REPLY, REPLY_SECONDS)
+            raw = _line(link, MAX_REPLY, seconds)
         except OSError as error:
             raise HostReplyError(f"{folder}: the host went away during {verb!r}: {error}") from error
     try:

@@ -1,0 +1,1 @@
+"""Asking a host agent over HTTPS, and remembering how each host stood."""

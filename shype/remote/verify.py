@@ -1,0 +1,90 @@
+"""What ``shype verify https://…`` does: asks a host, judges, remembers how it stands, shows and signs."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Self
+
+from attest.enrolment import check_host
+from attest.result import Result
+from attest.verifier.claims import Expectation
+from shype import references, standings, verification
+from shype.errors import ShypeUsageError
+from shype.remote.interview import Interview, with_standing
+from shype.remote.link import Place
+from shype.report import Exit, Report
+
+NOT_ENROLLED: Final = ("enrolment-refused",)
+"""Nothing was judged: there is no host yet that could have failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request(verification.Signing):
+    """The arguments of a run that asks a host."""
+
+    evidence: str
+    """The URL."""
+    host: str | None
+    client: Path | None
+    state: Path | None
+    enroll: bool
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Self:
+        """Take them from the command line; raises ShypeUsageError where they do not go together."""
+        made = cls(**{name: getattr(arguments, name) for name in cls.__dataclass_fields__})
+        if made.nonce is not None:
+            raise ShypeUsageError(
+                "--nonce: a host that is asked gets a fresh one; it is for evidence in a file"
+            )
+        if made.client is None:
+            raise ShypeUsageError("--client: your key is needed (shype enroll client-key)")
+        if made.enroll and made.enrolment is not None:
+            raise ShypeUsageError("--enroll makes an enrolment record, --enrolment names one: choose")
+        return made
+
+
+def report(request: Request) -> Report:
+    """Ask, judge, remember, show and sign; raises what a broken or missing file of one's own raises."""
+    place = Place.of(request.evidence)
+    host = request.host or place.host
+    check_host(host)
+    assert request.client is not None
+    reference = references.load(request.reference, request.reference_key, request.reference_seen)
+    expected = verification.expectation(request, reference, host, datetime.now(UTC))
+    signer = verification.signer_of(request)
+    interview = Interview(place, host, request.client, request.anchors, _to_enrol(request, host, expected))
+    with standings.hold(request.state or request.anchors, host) as kept:
+        before = kept.standing
+        kept.put(before.asked(datetime.now(UTC)))
+        result = interview.hold()
+        passes, codes = verification.exit_of(result, expected), _codes(result)
+        if passes is not Exit.INCONCLUSIVE and codes != NOT_ENROLLED:
+            kept.put(
+                kept.standing.judged(
+                    result.verdict,
+                    codes,
+                    good=passes is Exit.OK,
+                    now=datetime.now(UTC),
+                    lifetime=timedelta(seconds=expected.profile.result_seconds),
+                )
+            )
+    result = with_standing(result, before.failures, before.failed_at)
+    return verification.conclude(request, result, expected, signer)
+
+
+def _to_enrol(request: Request, host: str, expected: Expectation) -> Expectation:
+    """Return the expectation with no record where the host is to be enrolled; else there has to be one."""
+    if request.enroll:
+        return replace(expected, enrolment=None)
+    if expected.enrolment is None:
+        where = request.anchors / "enrolled" / f"{host}.json"
+        raise ShypeUsageError(f"{where}: no such file: this host is not enrolled; enrol it: --enroll")
+    return expected
+
+
+def _codes(result: Result) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.code for _, one in result.reasons()))
