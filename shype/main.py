@@ -29,7 +29,7 @@ GROUPS: Final[dict[str, str]] = {
     "enroll": "enrol a host's attestation key",
     "attest": "write the evidence of a host for a nonce",
     "verify": "verify a remote platform from its evidence",
-    "result": "check a signed attestation result",
+    "result": "check a signed attestation result; see how hosts stand",
     "meter": "show and export usage records",
     "audit": "audit usage records",
 }
