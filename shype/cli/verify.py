@@ -64,7 +64,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--policy", type=Path, required=True, metavar="F", help="the ACM policy to find enforced"
     )
     challenge = parser.add_mutually_exclusive_group()
-    challenge.add_argument("--nonce", metavar="HEX|@F", help="your nonce, or a file with it, in hex; for a FILE")
+    challenge.add_argument(
+        "--nonce", metavar="HEX|@F", help="your nonce, or a file with it, in hex; for a FILE"
+    )
     challenge.add_argument(
         "--session", type=Path, metavar="FOLDER", help="the registrar's folder, where the nonce is kept"
     )
