@@ -24,6 +24,7 @@ from attest.agent_documents import (
     AgentRefusal,
     CredentialAnswer,
     CredentialRequest,
+    DocumentError,
     EndorsementOffer,
     EvidenceRequest,
 )
@@ -41,6 +42,7 @@ from attest.verifier.claims import Channel, Expectation
 from attest.verifier.verify import policy_ids, verify
 from shype.enrolments import open_store
 from shype.errors import ShypeInputError
+from shype.quotehistory import remembered
 from shype.remote.link import AgentLink, Answer, AnswerError, NotLetInError, Place, QuietError
 from vtpm.tpm2.credential import read_credential_file
 from vtpm.tpm2.public import Public
@@ -55,20 +57,23 @@ _MOVING: Final = "pcrs-moving"
 class Interview:
     """Who is asked: ``place``, as the owner of the key in ``client``, known as ``host`` in ``anchors``.
 
-    A host without enrolment record in ``expected`` is enrolled.
+    ``record`` is the file of its enrolment; what its TPM said last lies beside it. A host without enrolment
+    in ``expected`` is enrolled.
     """
 
     place: Place
     host: str
     client: Path
     anchors: Path
+    record: Path
     expected: Expectation
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def hold(self) -> Result:
         """Ask and judge; whatever comes back, or does not, is a result.
 
-        Raises ShypeUsageError for a client key that is none, AttestUsageError for a broken source of nonces.
+        Raises ShypeUsageError for a client key that is none, AttestUsageError for a broken source of nonces,
+        AttestInputError for a broken record of one's own.
         """
         check_source(_draw)
         try:
@@ -79,7 +84,7 @@ class Interview:
             return self._without_answer(error.code, str(error))
         except _RefusedError as refused:
             return self._without_answer(refused.code, str(refused))
-        except AttestInputError as error:
+        except DocumentError as error:
             return self._without_answer("answer-malformed", str(error))
 
     def _enrol(self, link: AgentLink) -> Enrolment:
@@ -91,18 +96,19 @@ class Interview:
         request = CredentialRequest(*read_credential_file(credential))
         answer = link.ask("/v1/activate", request.encode(), MAX_ANSWER)
         secret = CredentialAnswer.decode(_body(answer)).secret
-        try:
-            with open_store(self.anchors) as store:
-                enrolment = session.answer(secret, known=store.known(), now=self.clock())
-                store.put_enrolment(enrolment)
-        except EnrolmentError as error:
-            raise _RefusedError.of(error) from None
+        with open_store(self.anchors) as store:
+            known = store.known()
+            try:
+                enrolment = session.answer(secret, known=known, now=self.clock())
+            except EnrolmentError as error:
+                raise _RefusedError.of(error) from None
+            store.put_enrolment(enrolment)
         return enrolment
 
     def _challenge(self, offer: EndorsementOffer) -> tuple[Challenge, bytes]:
+        with open_store(self.anchors) as store:
+            known = store.known()
         try:
-            with open_store(self.anchors) as store:
-                known = store.known()
             return Challenge.create(
                 self.host,
                 offer.ek_certificate,
@@ -125,15 +131,15 @@ class Interview:
             answer = link.ask("/v1/evidence", EvidenceRequest(nonce).encode(), MAX_BYTES)
             if isinstance(answer, Answer):
                 channel = Channel(link.channel, answer.claimed)
-                return self._judge(session, answer.body, replace(expected, nonce=nonce, channel=channel))
+                asked = replace(expected, nonce=nonce, channel=channel, now=self.clock())
+                return self._judge(session, answer.body, asked, record)
             if answer.code != _MOVING:
                 raise _RefusedError.by(answer)
         what = f"{ROUNDS} rounds, and they changed during each: what grows for ever is not appraised"
         return self._without_answer("registers-never-still", what)
 
-    def _judge(self, session: Session, raw: bytes, expected: Expectation) -> Result:
-        now = self.clock()
-        expected = replace(expected, now=now)
+    def _judge(self, session: Session, raw: bytes, expected: Expectation, record: Enrolment) -> Result:
+        now = expected.now
         try:
             shown = Evidence.decode(raw)
         except EvidenceError:
@@ -143,7 +149,10 @@ class Interview:
             nonce = session.receive(shown.host.name, now=now)
         except SessionError as error:
             return self._without_answer("host-name-mismatch", str(error))
-        result = verify(shown, replace(expected, nonce=nonce))
+        with remembered(self.record, record) as (earlier, remember):
+            result = verify(shown, replace(expected, nonce=nonce, earlier=earlier))
+            if result.told is not None:
+                remember(result.told)
         session.judged(result.verdict, now=now)
         return result
 

@@ -27,6 +27,7 @@ class Request(verification.Signing):
 
     evidence: str
     """The URL."""
+    session: Path | None
     host: str | None
     client: Path | None
     state: Path | None
@@ -36,9 +37,9 @@ class Request(verification.Signing):
     def of(cls, arguments: argparse.Namespace) -> Self:
         """Take them from the command line; raises ShypeUsageError where they do not go together."""
         made = cls(**{name: getattr(arguments, name) for name in cls.__dataclass_fields__})
-        if made.nonce is not None:
+        if made.nonce is not None or made.session is not None:
             raise ShypeUsageError(
-                "--nonce: a host that is asked gets a fresh one; it is for evidence in a file"
+                "--nonce, --session: for evidence in a file; a host is asked with a fresh one"
             )
         if made.client is None:
             raise ShypeUsageError("--client: your key is needed (shype enroll client-key)")
@@ -56,7 +57,10 @@ def report(request: Request) -> Report:
     reference = references.load(request.reference, request.reference_key, request.reference_seen)
     expected = verification.expectation(request, reference, host, datetime.now(UTC))
     signer = verification.signer_of(request)
-    interview = Interview(place, host, request.client, request.anchors, _to_enrol(request, host, expected))
+    record = request.record(host)
+    interview = Interview(
+        place, host, request.client, request.anchors, record, _to_enrol(request, record, expected)
+    )
     with standings.hold(request.state or request.anchors, host) as kept:
         before = kept.standing
         kept.put(before.asked(datetime.now(UTC)))
@@ -76,13 +80,12 @@ def report(request: Request) -> Report:
     return verification.conclude(request, result, expected, signer)
 
 
-def _to_enrol(request: Request, host: str, expected: Expectation) -> Expectation:
+def _to_enrol(request: Request, record: Path, expected: Expectation) -> Expectation:
     """Return the expectation with no record where the host is to be enrolled; else there has to be one."""
     if request.enroll:
         return replace(expected, enrolment=None)
     if expected.enrolment is None:
-        where = request.anchors / "enrolled" / f"{host}.json"
-        raise ShypeUsageError(f"{where}: no such file: this host is not enrolled; enrol it: --enroll")
+        raise ShypeUsageError(f"{record}: no such file: this host is not enrolled; enrol it: --enroll")
     return expected
 
 
