@@ -8,9 +8,10 @@ It judges a quote, not a platform. Steps in order; a step that finds the evidenc
 3. the PCR values shown are those that were quoted;
 4. the event log replays to the quoted values: each PCR that the log extends, and PCR 0 to 9 of a firmware log
    whether it extends them or not (PFP 1.06, 2.3.4: firmware and loader measure there, and log it);
-5. a bank stronger than SHA-1 is in the quote, unless SHA-1 was asked for by name;
-6. the TPM does not doubt its own clock (Part 2, 10.11.1: safe);
-7. clock, counters and firmware go on from an earlier quote by the same key, if one is given
+5. what a firmware log says of its events is so, and tells of no unsafe boot (:mod:`attest.eventlog.belief`);
+6. a bank stronger than SHA-1 is in the quote, unless SHA-1 was asked for by name;
+7. the TPM does not doubt its own clock (Part 2, 10.11.1: safe);
+8. clock, counters and firmware go on from an earlier quote by the same key, if one is given
    (:mod:`attest.quote_history`).
 """
 
@@ -23,9 +24,10 @@ from typing import TYPE_CHECKING, Final
 from attest.ak import AkError, AkFailure, BareKey, decode_ak
 from attest.enrolment import Enrolment
 from attest.errors import AttestUsageError
+from attest.eventlog.belief import believe, told
 from attest.eventlog.log import EventLog, EventLogError, LogFormat
 from attest.eventlog.read import parse
-from attest.eventlog.replay import ReplayError, replay, verify_replay
+from attest.eventlog.replay import ReplayError, VerifiedEvents, replay, verify_replay
 from attest.pcrfile import PcrFileError, decode_pcr_file
 from attest.quote import (
     QuoteError,
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from vtpm.tpm2.public import Public
 
 FIRMWARE_PCRS: Final = frozenset(range(10))
+SECURE_BOOT: Final = "secure-boot"
+"""In ``not_checked`` where a firmware log does not say what Secure Boot was."""
 _FIRMWARE_FORMATS: Final = frozenset({LogFormat.TCG_SHA1, LogFormat.TCG_AGILE})
 
 
@@ -116,7 +120,8 @@ class QuoteVerdict:
     """The answer. ``quote`` is None unless all evidence was authentic.
 
     ``checked`` and ``not_checked`` hold words of ``Check``; a check that failed is in neither but in the
-    reasons. ``event-log:BANK:PCR`` in ``not_checked`` is a quoted PCR that the log says nothing about.
+    reasons. ``event-log:BANK:PCR`` in ``not_checked`` is a quoted PCR that the log says nothing about, and
+    ``secure-boot`` there means that the log leaves open what Secure Boot was.
     """
 
     verdict: Verdict
@@ -240,15 +245,31 @@ def _check_log(run: _Run, verified: VerifiedQuote, log: EventLog, pcrs: Verified
         quoted = {pcr: value for (bank, pcr), value in pcrs.values.items() if bank is alg}
         known = {pcr: value for pcr, value in quoted.items() if pcr in answers or replayed.get(pcr) == value}
         if known:
-            verify_replay(log, known, alg)
+            _check_belief(run, log, verify_replay(log, known, alg))
         run.unexplained += [
             f"{Check.EVENT_LOG}:{alg.hash_name}:{pcr}" for pcr in sorted(quoted.keys() - known)
         ]
+    if Check.EVENT_LOG in run.failed:
+        return
     if any(pcr in answers for _, pcr in pairs):
         run.checked.append(Check.EVENT_LOG)
     else:
         what = "the event log says nothing about any quoted PCR"
         run.fail(Check.EVENT_LOG, "event-log-not-covered", what, Verdict.INCONCLUSIVE)
+
+
+def _check_belief(run: _Run, log: EventLog, proved: VerifiedEvents) -> None:
+    """Step 5: types and data of the events, which no replay proves."""
+    if log.format not in _FIRMWARE_FORMATS:
+        return
+    belief = believe(log, proved)
+    if belief.untrue:
+        run.fail(Check.EVENT_LOG, "event-log-untrue", f"event log: {told(belief.untrue)}", Verdict.NONE)
+    for code, found in (("firmware-unsafe", belief.unsafe), ("firmware-disorder", belief.disorder)):
+        if found:
+            run.reasons.append(Reason(code, f"event log: {told(found)}", Verdict.CONTRAINDICATED))
+    if belief.unclear and SECURE_BOOT not in run.unexplained:
+        run.unexplained.append(SECURE_BOOT)
 
 
 def _replayed(

@@ -65,6 +65,10 @@ class Binding:
     measured: bytes | None = None
 
 
+_SAYS_NOTHING: Final = Binding(matches=None)
+_DIFFERS: Final = Binding(matches=False)
+
+
 @dataclass(frozen=True, slots=True)
 class TypeRules:
     """The rules for one event type, in the order to try.
@@ -128,12 +132,18 @@ def binding(event: Event, banks: Collection[int] | None = None) -> Binding:
         if alg in HASHES and (banks is None or alg in banks)
     ]
     if not digests or not rules.rules:
-        return Binding(matches=None)
+        return _SAYS_NOTHING
     for rule in rules.rules:
         for measured in _CANDIDATES[rule](event.untrusted_data):
             if all(hash_(measured).digest() == digest for hash_, digest in digests):
                 return Binding(matches=True, rule=rule, measured=measured)
-    return Binding(matches=None if rules.describes(event.untrusted_data) else False)
+    return _SAYS_NOTHING if rules.describes(event.untrusted_data) else _DIFFERS
+
+
+def contradicts(event: Event) -> bool:
+    """Tell whether an event's data should be what its digests are of, and are not."""
+    rules = RULES.get(event.untrusted_type) or _rules_of_template(event)
+    return not rules.describes(event.untrusted_data) and binding(event).matches is False
 
 
 def _rules_of_template(event: Event) -> TypeRules:

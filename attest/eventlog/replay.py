@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from attest.errors import AttestInputError, AttestUsageError
 from attest.eventlog.data import Rule, binding
@@ -48,30 +48,30 @@ class ReplayError(AttestInputError):
         self.pcrs = pcrs
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedEvent:
+class VerifiedEvent(NamedTuple):
     """An event whose digest and place are proved by a quote; the type and ``untrusted_data`` are not.
 
-    Whether its data are bound is computed when it is asked for: few of the events are ever read.
+    Whether its data are bound, by the digests of ``banks`` or of all, is computed when it is asked for: few
+    events are ever read.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, for which an event has no use
     pcr: int
     digest: bytes
     untrusted_type: str
     untrusted_data: bytes
-    _event: Event = field(repr=False)
-    _banks: tuple[Alg, ...] | None = field(repr=False)
+    event: Event
+    banks: tuple[Alg, ...] | None
 
     @property
     def measured(self) -> bytes | None:
         """The exact bytes that were hashed; None where the digest is of something that the log has not."""
-        return binding(self._event, self._banks).measured
+        return binding(self.event, self.banks).measured
 
     @property
     def rule(self) -> Rule | None:
         """How ``measured`` follows from the data."""
-        return binding(self._event, self._banks).rule
+        return binding(self.event, self.banks).rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,13 @@ Rules, by PC Client PFP 1.06, 3.3.4 (PCR usage) and 10.4 (events), with the PCRs
 2. no event has a type that firmware never extends, and none is EV_NO_ACTION with a digest;
 3. PCR 0 to 7 have one separator each, of success, which is called one;
 4. PCR 7 holds nothing but Secure Boot variables, authorities, its separator and known actions, each bound to
-   its digest;
+   its digest, and no variable goes by another type;
 5. SecureBoot, PK, KEK, db and dbx are there, once, before the separator, by their vendors; no configuration
    stands behind the separator, and none is called an authority;
 6. neither "UEFI Debug Mode" nor "DMA Protection Disabled" was measured.
+
+Where 1, 2 or 4 finds something, the log says of an event what is not so (``UNTRUE``): it is no evidence. What
+the other rules find is true, and bad.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from attest.eventlog.data import SHIM_TAIL, Rule, binding
+from attest.eventlog.data import SHIM_TAIL, Rule, contradicts
 from attest.eventlog.log import HASHES, Event, EventLog
 from attest.eventlog.replay import VerifiedEvent, VerifiedEvents
 from attest.eventlog.types import EventType
@@ -59,6 +62,10 @@ _NEVER_EXTENDED: Final = frozenset({EventType.EV_UNUSED.name, EventType.EV_PREBO
 _NEVER_AUTHORITY: Final = frozenset({"SecureBoot", "PK", "KEK", "AuditMode", "DeployedMode", "SetupMode"})
 
 
+UNTRUE: Final = frozenset({"data-mismatch", "no-action-digest", "event-type", "variable-unbound"})
+"""Codes of findings that show a log to be a lie."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What is wrong: a stable ``code``, one line of ``detail``, in which PCR, and the event if it is one."""
@@ -88,11 +95,30 @@ class FirmwareState:
         return not self.findings
 
 
+class _Proof:
+    """The proved events, once, by register, and the digests that well-known data have in their bank."""
+
+    def __init__(self, proved: VerifiedEvents) -> None:
+        hash_ = HASHES[proved.alg]
+        self.events = proved.events
+        self.by_pcr: dict[int, list[VerifiedEvent]] = {pcr: [] for pcr in proved.pcrs}
+        for event in self.events:
+            self.by_pcr[event.pcr].append(event)
+        self.separators = frozenset(hash_(data).digest() for data in SUCCESS)
+        self.actions = {hash_(text).digest(): (code, text) for text, code in BAD_ACTIONS.items()}
+
+    def is_separator(self, event: VerifiedEvent) -> bool:
+        """Tell whether the digest is that of a separator; outside of PCR 7 other events may have it too."""
+        by_name = event.untrusted_type == _SEPARATOR or event.pcr == SECURE_BOOT_PCR
+        return by_name and event.digest in self.separators
+
+
 def appraise_firmware(log: EventLog, proved: VerifiedEvents) -> FirmwareState:
     """Apply the rules to a log of which ``proved`` was verified, for the PCRs that it has."""
-    pcr7 = proved.of(SECURE_BOOT_PCR) if SECURE_BOOT_PCR in proved.pcrs else ()
-    policy = tuple(_secure_boot(pcr7, proved)) if pcr7 else ()
-    found = (*_claims(log, proved), *_separators(proved), *_actions(proved), *policy)
+    proof = _Proof(proved)
+    pcr7 = proof.by_pcr.get(SECURE_BOOT_PCR, [])
+    policy = tuple(_secure_boot(pcr7, proof)) if pcr7 else ()
+    found = (*_claims(log, proved), *_separators(proof), *_actions(proof), *policy)
     if not pcr7 or any(finding.pcr == SECURE_BOOT_PCR for finding in found):
         return FirmwareState(found, None, MappingProxyType({}), ())
     variables = {each.name: each.value for each in _variables(pcr7, _CONFIG)}
@@ -109,54 +135,47 @@ def _claims(log: EventLog, proved: VerifiedEvents) -> Iterator[Finding]:
             if any(any(digest) for _, digest in event.digests):
                 yield _finding("no-action-digest", event, "has a digest that is not extended")
         else:
-            if binding(event).matches is False:
+            if contradicts(event):
                 yield _finding("data-mismatch", event, "has data that its digest is not of")
             if event.untrusted_type in _NEVER_EXTENDED:
                 yield _finding("event-type", event, "has a type that firmware never extends")
 
 
-def _separators(proved: VerifiedEvents) -> Iterator[Finding]:
+def _separators(proof: _Proof) -> Iterator[Finding]:
     """Rule 3."""
     for pcr in SEPARATED_PCRS:
-        if pcr not in proved.pcrs:
+        if pcr not in proof.by_pcr:
             continue
-        found = [event for event in proved.of(pcr) if _is_separator(event, proved)]
+        found = [event for event in proof.by_pcr[pcr] if proof.is_separator(event)]
         if not found:
             yield Finding("separator-missing", f"PCR {pcr} has no separator", pcr)
         for event in found[1:]:
             yield _finding("separator-twice", event, "is a second separator")
-        for event in proved.of(pcr):
-            yield from _separator(event, proved)
+        for event in proof.by_pcr[pcr]:
+            yield from _separator(event, proof)
 
 
-def _separator(event: VerifiedEvent, proved: VerifiedEvents) -> Iterator[Finding]:
+def _separator(event: VerifiedEvent, proof: _Proof) -> Iterator[Finding]:
     if event.untrusted_type == _SEPARATOR and event.untrusted_data.startswith(FAILURE):
         yield _finding("separator-error", event, "is a separator of an error")
-    elif _is_separator(event, proved) != (event.untrusted_type == _SEPARATOR):
+    elif proof.is_separator(event) != (event.untrusted_type == _SEPARATOR):
         yield _finding("event-type", event, "is a separator under another name, or none under its name")
 
 
-def _is_separator(event: VerifiedEvent, proved: VerifiedEvents) -> bool:
-    """Tell whether the digest is that of a separator; outside of PCR 7 other events may have it too."""
-    by_name = event.untrusted_type == _SEPARATOR or event.pcr == SECURE_BOOT_PCR
-    return by_name and event.digest in {_hash(proved, data) for data in SUCCESS}
-
-
-def _actions(proved: VerifiedEvents) -> Iterator[Finding]:
+def _actions(proof: _Proof) -> Iterator[Finding]:
     """Rule 6; an action is what has the digest of one."""
-    bad = {_hash(proved, text): (code, text) for text, code in BAD_ACTIONS.items()}
-    for event in proved.events:
-        if event.digest in bad:
-            code, text = bad[event.digest]
+    for event in proof.events:
+        if event.digest in proof.actions:
+            code, text = proof.actions[event.digest]
             yield _finding(code, event, f"says {text.decode()!a}")
 
 
-def _secure_boot(events: Sequence[VerifiedEvent], proved: VerifiedEvents) -> Iterator[Finding]:
+def _secure_boot(events: Sequence[VerifiedEvent], proof: _Proof) -> Iterator[Finding]:
     """Rules 4 and 5."""
     behind = False
     configured: list[UefiVariable] = []
     for event in events:
-        if _is_separator(event, proved):
+        if proof.is_separator(event):
             behind = True
         elif event.untrusted_type in {_CONFIG, _AUTHORITY}:
             variable = _variable(event)
@@ -166,9 +185,17 @@ def _secure_boot(events: Sequence[VerifiedEvent], proved: VerifiedEvents) -> Ite
             if event.untrusted_type == _CONFIG and not behind:
                 configured.append(variable)
             yield from _place(event, variable, behind=behind)
+        elif _hides_variable(event):
+            yield _finding("event-type", event, "is a variable under another name")
         elif event.untrusted_type != _ACTION or not _is_known_action(event):
-            yield _finding("event-type", event, "has no place in PCR 7")
+            yield _finding("event-misplaced", event, "has no place in PCR 7")
     yield from _configuration(configured)
+
+
+def _hides_variable(event: VerifiedEvent) -> bool:
+    """Tell whether the digest is of a Secure Boot variable, whatever the event is called."""
+    variable = decode_variable(event.measured) if event.measured is not None else None
+    return variable is not None and variable.name in REQUIRED
 
 
 def _place(event: VerifiedEvent, variable: UefiVariable, *, behind: bool) -> Iterator[Finding]:
@@ -220,7 +247,3 @@ def _finding(code: str, event: Event | VerifiedEvent, what: str) -> Finding:
 
 def _of_pcr7(code: str, detail: str) -> Finding:
     return Finding(code, detail, SECURE_BOOT_PCR)
-
-
-def _hash(proved: VerifiedEvents, data: bytes) -> bytes:
-    return HASHES[proved.alg](data).digest()

@@ -17,6 +17,7 @@ from attest.appraisal import AppraisalProfile
 from attest.attester import IMA_PCR, host_qualifying, leaf
 from attest.endorsement import Anchors, Endorsement
 from attest.enrolment import Enrolment
+from attest.eventlog.belief import Belief
 from attest.eventlog.replay import VerifiedEvents
 from attest.evidence import DomainEvidence, Evidence
 from attest.ima.appraise import AppraisedList
@@ -166,11 +167,11 @@ class RuntimeFacts:
 class VerifiedClaims:
     """What the enrolled TPM has signed: PCR values and, by replay, the events behind them.
 
-    ``firmware`` is None where no firmware log was shown. ``root`` is the Merkle root under the host's
-    signature. ``software`` tells that a program plays the TPM. ``bent`` is what was put up with in
-    its maker's certificates. ``found`` has the domains that nobody launched, None for each that is not
-    opened. ``ima`` is dom0's measurement list up to the quote; None where it was not asked for, or where
-    there is nothing to prove: no PCR 10 in the quote, or no list.
+    ``firmware`` is None where no firmware log was shown, ``belief`` is what its events say of the boot.
+    ``root`` is the Merkle root under the host's signature. ``software`` tells that a program plays the TPM.
+    ``bent`` is what was put up with in its maker's certificates. ``found`` has the domains that nobody
+    launched, None for each that is not opened. ``ima`` is dom0's measurement list up to the quote; None where
+    it was not asked for, or where there is nothing to prove: no PCR 10 in the quote, or no list.
     """
 
     pcrs: Mapping[int, bytes]
@@ -183,6 +184,7 @@ class VerifiedClaims:
     bent: tuple[str, ...]
     found: tuple[DomainFound | None, ...] = ()
     ima: AppraisedList | None = None
+    belief: Belief | None = None
 
     @property
     def clock(self) -> ClockInfo:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from attest.eventlog.belief import told
 from attest.reasons import reason
 from attest.reference import Component
 from attest.result import Reason
 from attest.verifier.claims import Appraised
+
+_STATES: Final = {True: "on", False: "off", None: "not told for sure"}
 
 
 def compared(subject: Appraised) -> list[Reason]:
@@ -23,3 +28,20 @@ def log_shown(subject: Appraised) -> list[Reason]:
 def as_expected(subject: Appraised) -> list[Reason]:
     """Check that firmware, its settings and Secure Boot are those of the reference values."""
     return subject.boot.reasons("firmware-not-in-reference")
+
+
+def sound(subject: Appraised) -> list[Reason]:
+    """Check that the log tells of no debug mode, open DMA or failed start, and PCR 0-7 are in order."""
+    belief = subject.claims.belief
+    if belief is None:
+        return []
+    pairs = (("firmware-unsafe", belief.unsafe), ("firmware-disorder", belief.disorder))
+    return [reason(code, told(found)) for code, found in pairs if found]
+
+
+def notes(subject: Appraised) -> list[str]:
+    """Return what the log says of Secure Boot, where there is a log."""
+    belief = subject.claims.belief
+    if belief is None:
+        return []
+    return [f"Secure Boot {_STATES[belief.secure_boot]}"]

@@ -15,6 +15,7 @@ from typing import Final
 from attest.ak import AkError, check_ak
 from attest.attester import IMA_PCR
 from attest.endorsement import Endorsement, EndorsementError, verify_endorsement
+from attest.eventlog.belief import Belief, believe, told
 from attest.eventlog.cel import parse_cel
 from attest.eventlog.log import EventLog, EventLogError
 from attest.eventlog.replay import (
@@ -194,7 +195,10 @@ def _authenticate(quote: HostQuote) -> VerifiedClaims:
     pcrs = quote.claim.values()
     host, bank = quote.evidence.host, quote.expected.bank
     with _reading("firmware-log-malformed", "firmware-log-mismatch"):
-        firmware = None if host.firmware_log is None else _replay_firmware(host.firmware_log.log, pcrs, bank)
+        log = host.firmware_log
+        firmware, belief = (None, None) if log is None else _replay_firmware(log.log, pcrs, bank)
+    if belief is not None and belief.untrue:
+        return reason("firmware-log-untrue", told(belief.untrue))
     with _reading("runtime-log-malformed", "runtime-log-mismatch"):
         runtime = _replay_runtime(host.runtime_log, pcrs, bank)
         opened = [DomainFound.decode(raw) for raw in host.found]
@@ -212,6 +216,7 @@ def _authenticate(quote: HostQuote) -> VerifiedClaims:
         bent=() if isinstance(quote.endorsement, str) else quote.endorsement.bent,
         found=tuple(shown.get(commitment) for commitment in runtime.found),
         ima=ima,
+        belief=belief,
     )
 
 
@@ -229,16 +234,18 @@ def _appraise_list(raw: bytes | None, pcrs: dict[int, bytes], expected: Expectat
     return appraise_list((raw,), pcrs, expected.bank, policy)
 
 
-def _replay_firmware(raw: bytes, pcrs: dict[int, bytes], bank: Alg) -> VerifiedEvents:
+def _replay_firmware(raw: bytes, pcrs: dict[int, bytes], bank: Alg) -> tuple[VerifiedEvents, Belief]:
     """Replay a firmware log; the events of leaving boot services may have come after it was read (PFP)."""
     log = parse_tcg(raw)
     quoted = {pcr: value for pcr, value in pcrs.items() if pcr in FIRMWARE_PCRS}
     try:
-        return verify_replay(log, quoted, bank)
+        proved = verify_replay(log, quoted, bank)
     except ReplayError as error:
         if error.pcrs != EXIT_ONLY:
             raise
-    return verify_replay(with_exit_boot_services(log), quoted, bank)
+        log = with_exit_boot_services(log)
+        proved = verify_replay(log, quoted, bank)
+    return proved, believe(log, proved)
 
 
 def _replay_runtime(raw: bytes, pcrs: dict[int, bytes], bank: Alg) -> RuntimeFacts:

@@ -17,9 +17,10 @@ QUOTE, for the host here and for every vTPM in step 25
 PLATFORM_STATE
 10. the clock went on since an earlier quote, and the TPM vouches for it (Part 1, 36.3); its firmware is the
     one it was enrolled with, and it was not resumed since this boot was first quoted (36.6);
-11. the logs replay to the quoted PCRs (PFP 1.06, 10; CEL 1.0): only now are events facts.
+11. the logs replay to the quoted PCRs (PFP 1.06, 10; CEL 1.0), and what the firmware log says of its events
+    is so: only now are events facts.
 FIRMWARE, LOADER, XEN, DOM0
-12. PCR 0-7 by component (PFP 1.06, 2.3.4), and a log where the profile wants one;
+12. PCR 0-7 by component (PFP 1.06, 2.3.4), and a log where the profile wants one, of a sound boot;
 13. loader (PCR 4, Authenticode) and its commands (PCR 8);
 14. PCR 12 begins with one hypervisor report, and holds nothing foreign;
 15. hypervisor file (PCR 9) and reported build;  16. its command line (PCR 8);  17. reported settings;
@@ -81,7 +82,7 @@ PLATFORM: Final = (
 )
 QUOTE: Final = (quotes.signature, quotes.nonce, quotes.selection, quotes.digest)
 PLATFORM_STATE: Final = (platform.clock, platform.tpm_firmware, platform.not_resumed)
-FIRMWARE: Final = (firmware.compared, firmware.log_shown, firmware.as_expected)
+FIRMWARE: Final = (firmware.compared, firmware.log_shown, firmware.as_expected, firmware.sound)
 LOADER: Final = (loader.compared, loader.as_expected)
 XEN: Final = (
     xen.reported_first,

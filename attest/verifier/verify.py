@@ -16,7 +16,7 @@ from attest.evidence import DomainEvidence, Evidence, EvidenceError
 from attest.reasons import reason
 from attest.reference import Component
 from attest.result import Node, Reason, Result, Verdict, worst
-from attest.verifier import acm_policy, boot, dom0, domain, past_runs, platform, quotes, steps, vtpm
+from attest.verifier import acm_policy, boot, dom0, domain, firmware, past_runs, platform, quotes, steps, vtpm
 from attest.verifier.claims import Appraised, DomainClaims, Expectation, VerifiedClaims
 
 NONCE_BYTES: Final = range(16, 65)
@@ -83,7 +83,13 @@ def _refused(reasons: Sequence[Reason]) -> bool:
 def _chain(subject: Appraised) -> list[Node]:
     """Judge the boot chain and the policy."""
     return [
-        _judge("firmware", quotes.run(steps.FIRMWARE, subject), subject, Component.FIRMWARE),
+        _judge(
+            "firmware",
+            quotes.run(steps.FIRMWARE, subject),
+            subject,
+            Component.FIRMWARE,
+            firmware.notes(subject),
+        ),
         _judge("loader", quotes.run(steps.LOADER, subject), subject, Component.LOADER),
         _judge("xen", quotes.run(steps.XEN, subject), subject, Component.XEN),
         _judge("dom0", quotes.run(steps.DOM0, subject), subject, Component.DOM0, dom0.notes(subject)),

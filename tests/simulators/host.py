@@ -174,6 +174,16 @@ class DomainVtpm(Tpm):
         return binding
 
 
+EV_POST_CODE, EV_SEPARATOR = 1, 4
+_TOLD: Final = {"action": EV_EFI_ACTION, "exit boot services": EV_EFI_ACTION, "separator": EV_SEPARATOR}
+"""Events whose data are what is hashed; all others only describe it."""
+
+
+def _measured(pcr: int, content: bytes, _: Component, what: str) -> Measured:
+    kind = _TOLD.get(what, EV_IPL if pcr >= 8 else EV_POST_CODE)  # 8: the first register of the loader
+    return Measured(pcr, kind, {"sha256": sha256(content)}, content if what in _TOLD else what.encode())
+
+
 @dataclass(frozen=True)
 class Boot:
     """What a boot measures: PCR, content, component, description."""
@@ -181,11 +191,7 @@ class Boot:
     files: tuple[tuple[int, bytes, Component, str], ...]
 
     def measured(self) -> list[Measured]:
-        kinds = {4: EV_EFI_ACTION, 5: EV_EFI_ACTION}
-        return [
-            Measured(pcr, kinds.get(pcr, EV_IPL), {"sha256": sha256(content)}, what.encode())
-            for pcr, content, _, what in self.files
-        ]
+        return [_measured(*one) for one in self.files]
 
     def replaced(self, old: bytes, new: bytes) -> Boot:
         """The same boot with another file or command, wherever the old one was measured."""

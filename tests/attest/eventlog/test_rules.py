@@ -217,7 +217,7 @@ class TestCase57Actions:
             assert code in codes(*CONFIGURED, separator(7), others=(*OTHERS, elsewhere))
 
     def test_another_action_has_no_place_in_pcr_7(self) -> None:
-        assert codes(Record(7, EFI_ACTION, b"Returning"), *CONFIGURED, separator(7)) == {"event-type"}
+        assert codes(Record(7, EFI_ACTION, b"Returning"), *CONFIGURED, separator(7)) == {"event-misplaced"}
 
 
 class TestVariables:
