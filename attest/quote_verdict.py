@@ -10,8 +10,9 @@ It judges a quote, not a platform. Steps in order; a step that finds the evidenc
    whether it extends them or not (PFP 1.06, 2.3.4: firmware and loader measure there, and log it);
 5. what a firmware log says of its events is so, and tells of no unsafe boot (:mod:`attest.eventlog.belief`);
 6. a bank stronger than SHA-1 is in the quote, unless SHA-1 was asked for by name;
-7. the TPM does not doubt its own clock (Part 2, 10.11.1: safe);
-8. clock, counters and firmware go on from an earlier quote by the same key, if one is given
+7. the PCRs that are asked for prove something;
+8. the TPM does not doubt its own clock (Part 2, 10.11.1: safe);
+9. clock, counters and firmware go on from an earlier quote by the same key, if one is given
    (:mod:`attest.quote_history`).
 """
 
@@ -27,7 +28,7 @@ from attest.errors import AttestUsageError
 from attest.eventlog.belief import believe, told
 from attest.eventlog.log import EventLog, EventLogError, LogFormat
 from attest.eventlog.read import parse
-from attest.eventlog.replay import ReplayError, VerifiedEvents, replay, verify_replay
+from attest.eventlog.replay import DRTM_PCRS, ReplayError, VerifiedEvents, replay, verify_replay
 from attest.pcrfile import PcrFileError, decode_pcr_file
 from attest.quote import (
     QuoteError,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from vtpm.tpm2.public import Public
 
 FIRMWARE_PCRS: Final = frozenset(range(10))
+RESETTABLE: Final = frozenset({16, 23})
+"""Debug and application registers: any program may reset them (PC Client TPM Profile, 4.6)."""
 SECURE_BOOT: Final = "secure-boot"
 """In ``not_checked`` where a firmware log does not say what Secure Boot was."""
 _FIRMWARE_FORMATS: Final = frozenset({LogFormat.TCG_SHA1, LogFormat.TCG_AGILE})
@@ -121,7 +124,8 @@ class QuoteVerdict:
 
     ``checked`` and ``not_checked`` hold words of ``Check``; a check that failed is in neither but in the
     reasons. ``event-log:BANK:PCR`` in ``not_checked`` is a quoted PCR that the log says nothing about, and
-    ``secure-boot`` there means that the log leaves open what Secure Boot was.
+    ``secure-boot`` there means that the log leaves open what Secure Boot was, ``resettable:BANK:PCR`` that
+    the value proves nothing.
     """
 
     verdict: Verdict
@@ -139,6 +143,7 @@ class _Run:
     failed: list[Check] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
+    values: Mapping[tuple[Alg, int], bytes] = field(default_factory=dict)
 
     def fail(self, check: Check, code: str, detail: str, verdict: Verdict) -> None:
         self.failed.append(check)
@@ -188,6 +193,7 @@ def judge_quote(
         run.checked += [check for check in (Check.SIGNER, Check.ENROLMENT) if check not in run.checked]
     if _check_beside(run, verified, shown, required):
         _check_bank(run, verified, required)
+        _check_registers(run, verified, required)
         _check_clock(run, verified)
         if shown.earlier is not None:
             _check_earlier(run, key, verified, *shown.earlier)
@@ -217,6 +223,7 @@ def _check_beside(
         at, pcrs = Check.VALUES, None
         if shown.pcrs is not None:
             pcrs = check_pcr_file(verified, decode_pcr_file(shown.pcrs, verified.select))
+            run.values = pcrs.values
             run.checked.append(Check.VALUES)
         at = Check.EVENT_LOG
         if shown.eventlog is not None:
@@ -291,6 +298,7 @@ def _replayed(
         run.fail(Check.EVENT_LOG, "event-log-needs-pcrs", what, Verdict.INCONCLUSIVE)
         return None
     run.checked.append(Check.VALUES)
+    run.values = pcrs.values
     return pcrs
 
 
@@ -301,6 +309,25 @@ def _check_bank(run: _Run, verified: VerifiedQuote, required: PcrSelection | Non
     if quoted == {Alg.SHA1} and Alg.SHA1 not in asked:
         what = "only the SHA-1 bank is quoted; quote sha256, or ask for it: --require-pcrs sha1:…"
         run.reasons.append(Reason("pcr-bank-weak", what, Verdict.CONTRAINDICATED))
+
+
+def _check_registers(run: _Run, verified: VerifiedQuote, required: PcrSelection | None) -> None:
+    """Step 7: what any program can reset, or nobody has written, meets no demand (PFP 1.06, 2.3.4)."""
+    quoted = verified.select.pairs()
+    run.unexplained += [f"resettable:{alg.hash_name}:{pcr}" for alg, pcr in quoted if pcr in RESETTABLE]
+    asked = required.pairs() if required else ()
+    if asked and all(pcr in RESETTABLE for _, pcr in asked):
+        what = "all PCRs that are asked for can be reset by any program: ask for some of 0 to 15"
+        run.reasons.append(Reason("pcr-resettable", what, Verdict.CONTRAINDICATED))
+    unused = [pcr for alg, pcr in asked if pcr in DRTM_PCRS and not _is_written(run.values.get((alg, pcr)))]
+    if unused:
+        what = f"PCR {', '.join(map(str, unused))} is FF…FF, as it starts: there was no dynamic launch"
+        run.reasons.append(Reason("pcr-no-dynamic-launch", what, Verdict.CONTRAINDICATED))
+
+
+def _is_written(value: bytes | None) -> bool:
+    """Tell whether a register of the dynamic launch holds more than its start value, or is not shown."""
+    return value is None or value != b"\xff" * len(value)
 
 
 def _check_clock(run: _Run, verified: VerifiedQuote) -> None:

@@ -191,7 +191,7 @@ def _reading(malformed: str, mismatch: str) -> Iterator[None]:
         raise _RefusedError(malformed, error) from None
 
 
-def _authenticate(quote: HostQuote) -> VerifiedClaims:
+def _authenticate(quote: HostQuote) -> VerifiedClaims | Reason:
     pcrs = quote.claim.values()
     host, bank = quote.evidence.host, quote.expected.bank
     with _reading("firmware-log-malformed", "firmware-log-mismatch"):

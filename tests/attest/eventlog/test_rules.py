@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import struct
-from uuid import UUID
-
 import pytest
 
 from attest.eventlog.log import EventLog
 from attest.eventlog.read import parse
 from attest.eventlog.replay import ReplayError, replay, verify_replay
 from attest.eventlog.rules import FirmwareState, appraise_firmware
-from attest.eventlog.variable import GLOBAL, IMAGE_SECURITY, decode_variable
+from attest.eventlog.variable import IMAGE_SECURITY, decode_variable
+from tests.attest.eventlog.boots import (
+    CONFIGURED,
+    DB_USED,
+    OFF,
+    OTHERS,
+    SECURE_BOOT,
+    SHIM,
+    UNUSED,
+    data,
+    separator,
+    variable,
+)
 from tests.attest.eventlog.build import (
     ACTION,
     AUTHORITY,
@@ -29,30 +38,6 @@ from tests.attest.eventlog.build import (
 )
 from tests.conftest import REPOSITORY, VECTORS, Vector, vector_params
 from vtpm.tpm2.constants import Alg
-
-UNUSED = 2
-SHIM = UUID("605dab50-e046-4300-abb6-3dd810dd8b23")
-
-
-def data(name: str, value: bytes, vendor: UUID = GLOBAL) -> bytes:
-    head = vendor.bytes_le + struct.pack("<QQ", len(name), len(value))
-    return head + name.encode("utf-16-le") + value
-
-
-def variable(name: str, value: bytes = b"list", vendor: UUID = GLOBAL) -> Record:
-    return Record(7, VARIABLE, data(name, value, vendor))
-
-
-def separator(pcr: int) -> Record:
-    return Record(pcr, SEPARATOR, SEPARATION)
-
-
-SECURE_BOOT, PK, KEK = variable("SecureBoot", b"\1"), variable("PK"), variable("KEK")
-DB, DBX = variable("db", vendor=IMAGE_SECURITY), variable("dbx", vendor=IMAGE_SECURITY)
-CONFIGURED = (SECURE_BOOT, PK, KEK, DB, DBX)
-OTHERS = tuple(separator(pcr) for pcr in range(7))
-DB_USED = Record(7, AUTHORITY, data("db", b"certificate", IMAGE_SECURITY))
-OFF = variable("SecureBoot", b"\0")
 
 
 def state(*records: Record, pcrs: range = range(8)) -> FirmwareState:
