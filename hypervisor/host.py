@@ -3,52 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from acm.update import AS_IT_IS, Amendment
-from hypervisor import blkif, netif, update
+from hypervisor import blkif, netif
 from hypervisor.audit import AuditTrail
 from hypervisor.blkif import BlockBackend, BlockDevice, BlockTally, VirtualDisk
 from hypervisor.counters import Counters, HostCounters
+from hypervisor.domctl import BuildDomain, CreateDomain, DestroyDomain, PauseDomain, UnpauseDomain
 from hypervisor.errors import (
     BadStateError,
     HypervisorUsageError,
     NoSuchObjectError,
     OutOfResourceError,
 )
-from hypervisor.frames import PAGES_PER_MIB, Frames, PhysicalMap
+from hypervisor.frames import PAGE, PAGES_PER_MIB
+from hypervisor.guarded import GuardedHost
 from hypervisor.guest import Guest
 from hypervisor.link import Link
-from hypervisor.memory import MachineMemory
-from hypervisor.monitor import ReferenceMonitor
 from hypervisor.netif import NetBackend, NetDevice, NetTally, VlanSwitch
-from hypervisor.policy import AcmEngine
 from hypervisor.ports import DomainReading, HistoryMeasurer, HistoryStore
-from hypervisor.replay import live_state
 from hypervisor.savectl import SavedDomain, SaveDomain
 from hypervisor.scheduler import CreditScheduler, Party, Runstate
-from hypervisor.state import (
-    DOM0,
-    AccessMode,
-    Domain,
-    DomainStatus,
-    HostState,
-    ResourceKind,
-    Virq,
-    VirqLine,
-)
-from hypervisor.table import Table
+from hypervisor.state import DOM0, AccessMode, Domain, DomainStatus, ResourceKind, Virq, VirqLine
+from hypervisor.toolstack import DomainInfo, DomainOrder, Limits, RunState
+from hypervisor.undo import Undo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acm.livestate import LiveState
     from acm.policy import Policy
     from acm.update import Update
     from hypervisor.hostconfig import HostDescription
-    from hypervisor.hypercalls import Call
+    from hypervisor.xlconfig import DomainConfig
 
-DOM0_UUID = "00000000-0000-0000-0000-000000000000"
+KERNEL_GFN: Final = 0x100
+"""Images are placed from 1 MiB on."""
+DRIVER_PAGES: Final = 1024
+"""Pages at the end of a guest's memory that images leave to its drivers."""
 
 
 @dataclass(slots=True)
@@ -63,7 +54,7 @@ class _Usage:
     timers: dict[int, int] = field(default_factory=dict)
 
 
-class XenHost:
+class XenHost(GuardedHost):
     """A host that runs domains under a policy. Time passes only in :meth:`run`.
 
     ``clock`` (nanoseconds) dates audit records; without it they carry the host's system time. ``trail`` is
@@ -81,18 +72,13 @@ class XenHost:
         history: HistoryStore | None = None,
         measure_history: HistoryMeasurer | None = None,
     ) -> None:
-        self.description = description
-        self.trail = AuditTrail() if trail is None else trail
-        self._memory = MachineMemory()
         self._scheduler = CreditScheduler(description.pcpus)
-        engine = AcmEngine(policy)
-        engine.label(description.dom0_label)
-        self.monitor = ReferenceMonitor(
-            first_state(description, engine),
-            engine,
-            self._memory,
-            self.trail,
-            (lambda: self._scheduler.now) if clock is None else clock,
+        dates = (lambda: self._scheduler.now) if clock is None else clock
+        super().__init__(
+            description,
+            policy,
+            clock=dates,
+            trail=trail,
             history=history,
             measure_history=measure_history,
         )
@@ -101,42 +87,80 @@ class XenHost:
         self._usage: dict[str, _Usage] = {}
 
     @property
-    def state(self) -> HostState:
-        """The current protection state."""
-        return self.monitor.state
-
-    @property
     def now_ns(self) -> int:
         """System time: nanoseconds since the host started."""
         return self._scheduler.now
 
-    def invoke(self, call: Call, *, actor: str = "", why: str = "") -> int:
-        """Carry out a hypercall; see :meth:`hypervisor.monitor.ReferenceMonitor.invoke`."""
-        return self.monitor.invoke(call, actor=actor, why=why)
+    def create(self, order: DomainOrder) -> int:
+        """Reserve a paused domain and lay kernel and ramdisk into it; raising leaves no domain."""
+        behind = KERNEL_GFN + _pages(order.kernel)
+        if behind + _pages(order.ramdisk or b"") + DRIVER_PAGES > order.memory_mib * PAGES_PER_MIB:
+            raise OutOfResourceError("no-memory", f"{order.name}: memory is too small for kernel and ramdisk")
+        undo, domid = Undo(), self._reserve(order)
+        undo.push("domain", lambda: self.destroy(domid, "undo"))
+        with undo.on_failure():
+            self.invoke(BuildDomain(DOM0, domid, KERNEL_GFN, order.kernel))
+            if order.ramdisk is not None:
+                self.invoke(BuildDomain(DOM0, domid, behind, order.ramdisk))
+        return domid
 
-    def live_state(self) -> LiveState:
-        """Return what lives on this host, as a value: what a policy update is judged against."""
-        return live_state(self.state, self.monitor.past_types)
+    def _reserve(self, order: DomainOrder) -> int:
+        call = CreateDomain(
+            caller=DOM0,
+            uuid=order.uuid,
+            name=order.name,
+            label=order.label,
+            memory_mib=order.memory_mib,
+            vcpus=order.vcpus,
+            weight=order.weight,
+            cap=order.cap,
+            label_sealed=True,
+        )
+        return self.invoke(call, actor="launch", why=f"config {order.config_digest}")
 
-    def judge_policy(
-        self, policy: Policy, amendment: Amendment = AS_IT_IS, *, revoke: bool = False
-    ) -> Update:
-        """Judge an update without any effect; see :func:`hypervisor.update.judged`."""
-        return update.judged(self.monitor, policy, amendment, revoke=revoke)
+    def pause(self, domid: int) -> None:
+        """Stop a domain from running."""
+        self.invoke(PauseDomain(DOM0, domid))
+
+    def unpause(self, domid: int) -> None:
+        """Let a paused domain run."""
+        self.invoke(UnpauseDomain(DOM0, domid))
+
+    def destroy(self, domid: int, why: str = "") -> None:
+        """End a domain and scrub its memory."""
+        self.invoke(DestroyDomain(DOM0, domid), actor="launch" if why else "", why=why)
+
+    def domains(self) -> tuple[DomainInfo, ...]:
+        """Return all domains, Domain-0 included."""
+        return tuple(self._info(domain) for _, domain in sorted(self.state.domains.items()))
+
+    def _info(self, domain: Domain) -> DomainInfo:
+        return DomainInfo(
+            domid=domain.domid,
+            uuid=domain.uuid,
+            label=domain.label,
+            state=RunState.RUNNING if domain.status is DomainStatus.RUNNING else RunState.PAUSED,
+            vcpus=domain.vcpus,
+            cpu_ns=self.counters(domain.domid).cpu_ns,
+            pages=domain.memory.pages,
+            max_pages=domain.max_pages,
+        )
+
+    def limits(self, domid: int) -> Limits:
+        """Return what a domain may use; raises NoSuchObjectError."""
+        domain = self.state.domain(domid)
+        return Limits(domain.vcpus, domain.max_pages, domain.weight, domain.cap)
+
+    def admit(self, config: DomainConfig) -> None:
+        """Take every config that the policy permits: the model has all that a config can name."""
 
     def enforce(
         self, judged: Update, *, actor: str = "", why: str = "", measure: Callable[[], object] | None = None
     ) -> int:
         """Carry out a judged update and return the epoch; see :func:`hypervisor.update.enforce`."""
-        epoch = update.enforce(self.monitor, judged, actor=actor, why=why, measure=measure)
+        epoch = super().enforce(judged, actor=actor, why=why, measure=measure)
         self._drop_severed()
         return epoch
-
-    def replace_policy(
-        self, policy: Policy, amendment: Amendment = AS_IT_IS, *, revoke: bool = False, why: str = ""
-    ) -> int:
-        """Judge an update to ``policy`` and carry it out, all or nothing; returns the epoch."""
-        return self.enforce(self.judge_policy(policy, amendment, revoke=revoke), why=why)
 
     def _drop_severed(self) -> None:
         """Let go of devices that have lost their link to the back end, or their resource."""
@@ -309,27 +333,5 @@ class XenHost:
         )
 
 
-def first_state(description: HostDescription, engine: AcmEngine) -> HostState:
-    """Return the state of a host that has just booted: Domain-0 runs, nothing else exists."""
-    pages = description.memory_mib * PAGES_PER_MIB
-    own, free = Frames(((0, pages),)).take(description.dom0_memory_mib * PAGES_PER_MIB)
-    dom0 = Domain(
-        domid=DOM0,
-        uuid=DOM0_UUID,
-        name="Domain-0",
-        label=description.dom0_label,
-        status=DomainStatus.RUNNING,
-        memory=PhysicalMap.of(own),
-        vcpus=description.dom0_vcpus,
-        started=True,
-        label_sealed=True,
-        max_pages=len(own),
-    )
-    return HostState(
-        pcpus=description.pcpus,
-        pages=pages,
-        free=free,
-        policy=engine.info(),
-        domains=Table({DOM0: dom0}),
-        resources=Table((resource.identity, resource) for resource in description.resources),
-    )
+def _pages(image: bytes) -> int:
+    return -(-len(image) // PAGE)

@@ -1,9 +1,11 @@
 """The launch rule: what is decided, measured, labelled and started is one and the same thing, or nothing is.
 
-Order: parse; take private copies of kernel and ramdisk, so that the bytes that are hashed are the bytes that
-run; decide (Chinese Wall, authority, every disk and VLAN); reserve; place the images; attach; make the vTPM;
-measure; start; connect devices; tell the meter. A failure at any step takes all earlier ones back in reverse.
-A measurement cannot be taken back: the end of the domain is measured instead.
+Order: parse; decide (Chinese Wall, authority, every disk and VLAN); take private copies of kernel and
+ramdisk, so that the bytes that are hashed are the bytes that run; create a paused domain of them; attach;
+make the vTPM; measure; start; connect devices; tell the meter. A failure at any step takes all earlier ones
+back in reverse. A measurement cannot be taken back: the end of the domain is measured instead.
+
+The rule is one for every kind of host: what differs is behind :class:`hypervisor.toolstack.LaunchHost`.
 """
 
 from __future__ import annotations
@@ -14,9 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from acm.labels import UNLABELED
 from hypervisor.attach import AttachResource
-from hypervisor.domctl import BuildDomain, CreateDomain, DestroyDomain, UnpauseDomain
-from hypervisor.errors import NoSuchObjectError, OutOfResourceError, PolicyMismatch, ResourceMismatchError
-from hypervisor.frames import PAGE, PAGES_PER_MIB
+from hypervisor.errors import NoSuchObjectError, PolicyMismatch, ResourceMismatchError
 from hypervisor.ports import (
     DomainReading,
     FileSource,
@@ -27,6 +27,7 @@ from hypervisor.ports import (
     VtpmProvider,
 )
 from hypervisor.state import DOM0, AccessMode, Resource, ResourceKind
+from hypervisor.toolstack import DomainOrder, LaunchHost
 from hypervisor.transition import authorize, start, use
 from hypervisor.undo import Undo
 from hypervisor.xlconfig import DomainConfig, parse
@@ -35,16 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hypervisor.blkif import BlockDevice
-    from hypervisor.host import XenHost
     from hypervisor.netif import NetDevice
     from hypervisor.xlspec import DiskSpec, VifSpec
 
 MAX_IMAGE: Final = 512 << 20
 """Bytes of a kernel, a ramdisk, or a disk that is known by its content."""
-KERNEL_GFN: Final = 0x100
-"""Images are placed from 1 MiB on."""
-DRIVER_PAGES: Final = 1024
-"""Pages at the end of a guest's memory that images leave to its drivers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +80,17 @@ class Launcher:
     """Starts and stops domains on a host.
 
     ``new_uuid`` gives a fresh random UUID (8-4-4-4-12 hex) for each domain without one and for each vTPM.
+    Without a ``meter`` nothing is read and nothing is billed.
     """
 
     def __init__(
         self,
-        host: XenHost,
+        host: LaunchHost,
         *,
         files: FileSource,
         measurer: Measurer,
         vtpms: VtpmProvider,
-        meter: Meter,
+        meter: Meter | None,
         new_uuid: Callable[[], str],
     ) -> None:
         self._host = host
@@ -122,6 +119,7 @@ class Launcher:
         if config.policy not in (None, enforced.name):
             message = f"{config.name} is written for policy {config.policy}; {enforced.name} is enforced"
             raise self._host.monitor.refuse(what, PolicyMismatch("policy-mismatch", message))
+        self._host.admit(config)
         state, requests = self._host.state, []
         host = state.domain(DOM0).label
         requests += [start(config.label, host, state.running_labels()), authorize(host, config.label)]
@@ -144,12 +142,8 @@ class Launcher:
         self.check(parsed)
         order = self._gather(parsed)
         undo = Undo()
-        try:
+        with undo.on_failure():
             return self._carry_out(order, undo)
-        except BaseException as error:
-            for name, failure in undo.run():
-                error.add_note(f"could not take back: {name}: {failure}")
-            raise
 
     def stop(self, launched: LaunchedDomain) -> None:
         """End a domain: last reading, destroy, measure the stop, wipe the vTPM.
@@ -162,9 +156,9 @@ class Launcher:
         ways.push("measurement", lambda: self._measurer.measure_stop(launched.measurement))
         present = self._host.state.domains.get(launched.domid)
         if present is not None and present.uuid == launched.uuid:
-            ways.push("domain", lambda: self._host.invoke(DestroyDomain(DOM0, launched.domid)))
+            ways.push("domain", lambda: self._host.destroy(launched.domid))
             ways.push("devices", lambda: self._host.disconnect(launched.domid))
-        ways.push("meter", lambda: self._meter.stopped(self._last_reading(launched)))
+        ways.push("meter", lambda: self._settle(self._last_reading(launched)))
         for _, failure in ways.run():
             raise failure
 
@@ -184,29 +178,27 @@ class Launcher:
             raise failure
         return result
 
-    def _end(self, launched: LaunchedDomain, last: DomainReading) -> Iterator[Exception]:
+    def _end(self, launched: LaunchedDomain, last: DomainReading | None) -> Iterator[Exception]:
         """Take the steps that follow a domain's destruction; yield those that failed."""
         ways = Undo()
         ways.push("vTPM", lambda: self._vtpms.destroy(launched.vid))
         ways.push("measurement", lambda: self._measurer.measure_stop(launched.measurement))
-        ways.push("meter", lambda: self._meter.stopped(last))
+        ways.push("meter", lambda: self._settle(last))
         for _, failure in ways.run():
             yield failure
 
-    def _last_reading(self, launched: LaunchedDomain) -> DomainReading:
-        reading = self._host.reading(launched.domid)
-        if reading.uuid != launched.uuid:
+    def _last_reading(self, launched: LaunchedDomain) -> DomainReading | None:
+        if self._host.state.domain(launched.domid).uuid != launched.uuid:
             raise NoSuchObjectError("no-domain", f"domain {launched.domid} is another one by now")
-        return reading
+        return None if self._meter is None else self._host.reading(launched.domid)
+
+    def _settle(self, last: DomainReading | None) -> None:
+        if self._meter is not None and last is not None:
+            self._meter.stopped(last)
 
     def _gather(self, config: DomainConfig) -> _Order:
         kernel = self._files.read(config.kernel, MAX_IMAGE)
         ramdisk = self._files.read(config.ramdisk, MAX_IMAGE) if config.ramdisk is not None else None
-        pages = _pages(kernel) + _pages(ramdisk or b"")
-        if KERNEL_GFN + pages + DRIVER_PAGES > config.memory_mib * PAGES_PER_MIB:
-            raise OutOfResourceError(
-                "no-memory", f"{config.name}: memory is too small for kernel and ramdisk"
-            )
         uuid = config.uuid or self._new_uuid()
         vid = self._new_uuid().replace("-", "")
         disks = tuple(self._disk(disk) for disk in config.disks)
@@ -234,15 +226,15 @@ class Launcher:
         return resource
 
     def _carry_out(self, order: _Order, undo: Undo) -> LaunchedDomain:
-        domid = self._reserve(order, undo)
-        self._build(order, domid)
+        domid = self._host.create(self._wanted(order))
+        undo.push("domain", lambda: self._host.destroy(domid, "undo"))
         for disk in order.disks:
             self._attach(domid, disk.resource, disk.spec.access)
         for _, resource in order.vlans:
             self._attach(domid, resource, AccessMode.WRITE)
         binding = self._make_vtpm(order, undo)
         measurement = self._measure(order, binding, undo)
-        self._host.invoke(UnpauseDomain(DOM0, domid))
+        self._host.unpause(domid)
         undo.push("devices", lambda: self._host.disconnect(domid))
         disks = tuple(
             self._host.connect_disk(domid, disk.resource.identity, disk.content) for disk in order.disks
@@ -251,13 +243,13 @@ class Launcher:
             self._host.connect_vif(domid, resource.identity, spec.mac or _mac(order.uuid, spec.vlan))
             for spec, resource in order.vlans
         )
-        self._meter.started(self._host.reading(domid))
+        if self._meter is not None:
+            self._meter.started(self._host.reading(domid))
         return LaunchedDomain(domid, order.uuid, order.vid, order.config, measurement, disks, vifs)
 
-    def _reserve(self, order: _Order, undo: Undo) -> int:
+    def _wanted(self, order: _Order) -> DomainOrder:
         config = order.config
-        call = CreateDomain(
-            caller=DOM0,
+        return DomainOrder(
             uuid=order.uuid,
             name=config.name,
             label=config.label,
@@ -265,17 +257,11 @@ class Launcher:
             vcpus=config.vcpus,
             weight=config.weight,
             cap=config.cap,
-            label_sealed=True,
+            cmdline=config.cmdline,
+            kernel=order.kernel,
+            ramdisk=order.ramdisk,
+            config_digest=config.digest,
         )
-        domid = self._host.invoke(call, actor="launch", why=f"config {config.digest}")
-        undo.push("domain", lambda: self._host.invoke(DestroyDomain(DOM0, domid), actor="launch", why="undo"))
-        return domid
-
-    def _build(self, order: _Order, domid: int) -> None:
-        self._host.invoke(BuildDomain(DOM0, domid, KERNEL_GFN, order.kernel))
-        if order.ramdisk is not None:
-            gfn = KERNEL_GFN + _pages(order.kernel)
-            self._host.invoke(BuildDomain(DOM0, domid, gfn, order.ramdisk))
 
     def _attach(self, domid: int, resource: Resource, mode: AccessMode) -> None:
         # No way back of its own: destroying the domain drops its attachments.
@@ -324,10 +310,6 @@ class Launcher:
         if resource is None:
             return UNLABELED.name
         return self._host.state.resource(resource.identity).label
-
-
-def _pages(image: bytes) -> int:
-    return -(-len(image) // PAGE)
 
 
 def _mac(uuid: str, vlan: int) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Undo:
@@ -28,3 +29,13 @@ class Undo:
             except Exception as error:  # noqa: BLE001 - whatever fails, the steps below must still be taken back
                 failed.append((name, error))
         return tuple(failed)
+
+    @contextmanager
+    def on_failure(self) -> Iterator[None]:
+        """Go all the way back if the block raises; notes on the error tell of steps that failed."""
+        try:
+            yield
+        except BaseException as error:
+            for name, failure in self.run():
+                error.add_note(f"could not take back: {name}: {failure}")
+            raise

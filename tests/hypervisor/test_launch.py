@@ -23,8 +23,7 @@ from hypervisor.errors import (
     Undecided,
 )
 from hypervisor.folder import FolderSource
-from hypervisor.host import XenHost
-from hypervisor.launch import KERNEL_GFN
+from hypervisor.host import KERNEL_GFN, XenHost
 from hypervisor.ports import LaunchMeasurement, VtpmOrder
 from hypervisor.state import DOM0, AccessMode, DomainStatus, GrantKind, Resource, ResourceKind
 
