@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vtpm.errors import ProcessError
 
 if TYPE_CHECKING:
     import socket
+    from contextlib import AbstractContextManager
 
 HEADER: Final = 10
 """UINT16 tag, UINT32 size of all bytes, UINT32 command or response code."""
@@ -18,6 +19,19 @@ BUFFER: Final = 4096
 
 _ATTEMPT_SECONDS: Final = 60.0
 """An RSA-3072 primary key takes seconds on a slow machine."""
+
+
+class CommandChannel(Protocol):
+    """The way to one TPM: a stream to a swtpm (``Channel``), or a device (``vtpm.rawdevice``)."""
+
+    @property
+    def lock(self) -> AbstractContextManager[bool]:
+        """Hold it, re-entrantly, over commands that belong together."""
+        ...
+
+    def exchange(self, command: bytes) -> bytes:
+        """Send one whole command, return the whole response; raises ``ProcessError``."""
+        ...
 
 
 class Channel:

@@ -16,7 +16,7 @@ from vtpm.tpm2.wire import Writer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vtpm.channel import Channel
+    from vtpm.channel import CommandChannel
 
 MAX_SIZE: Final = 2048
 """Bytes of one index in libtpms (MAX_NV_INDEX_SIZE)."""
@@ -38,7 +38,7 @@ _PUBLISHED: Final = int(
 class Nv:
     """The indices of one TPM; raises ``ResponseError`` and ``ProcessError`` as ``Tpm`` does."""
 
-    def __init__(self, esapi: Any, tcti: ChannelTcti, channel: Channel) -> None:  # noqa: ANN401 - untyped library
+    def __init__(self, esapi: Any, tcti: ChannelTcti, channel: CommandChannel) -> None:  # noqa: ANN401 - untyped library
         self._esapi = esapi
         self._tcti = tcti
         self._channel = channel

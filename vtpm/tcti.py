@@ -12,7 +12,7 @@ os.environ.setdefault("TSS2_LOG", "all+none")
 from tpm2_pytss.TCTI import PyTCTI
 from tpm2_pytss.TSS2_Exception import TSS2_Exception
 
-from vtpm.channel import BUFFER, Channel
+from vtpm.channel import BUFFER, CommandChannel
 from vtpm.errors import PolicyError, ProcessError, ResponseError
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ _CODES: Final = {
 
 
 class ChannelTcti(PyTCTI):  # type: ignore[misc]  # tpm2-pytss has no types
-    """ESAPI's transport over a ``Channel``; ``failure`` keeps what the C library between would swallow."""
+    """ESAPI's transport over a channel; ``failure`` keeps what the C library between would swallow."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: CommandChannel) -> None:
         super().__init__(max_size=BUFFER)
         self._channel = channel
         self._response = b""

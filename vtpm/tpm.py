@@ -40,7 +40,7 @@ from vtpm.tpm2.wire import Writer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from vtpm.channel import Channel
+    from vtpm.channel import CommandChannel
 
 _PLATFORM_AUTH_SIZE: Final = 32
 _PCRS_A_READ: Final = 8
@@ -53,7 +53,7 @@ _HIERARCHIES: Final = {Hierarchy.ENDORSEMENT: ESYS_TR.ENDORSEMENT, Hierarchy.OWN
 class Tpm:
     """One user of a TPM; several may share its channel. Close it, or use it in a ``with`` block."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: CommandChannel) -> None:
         self._channel = channel
         self._tcti = ChannelTcti(channel)
         with answers(self._tcti, "open"):
