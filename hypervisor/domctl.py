@@ -33,6 +33,8 @@ class CreateDomain:
 
     ``label_sealed`` fixes the label for life: set it when a vTPM or a measurement will speak for it.
     ``weight`` 1-65535 and ``cap`` (percent of one physical CPU, 0 = none) are those of the credit scheduler.
+    ``domid`` asks for a certain identifier, as the toolstack of a real Xen does; without it the lowest free
+    one is taken.
     """
 
     caller: int
@@ -44,6 +46,7 @@ class CreateDomain:
     weight: int = 256
     cap: int = 0
     label_sealed: bool = False
+    domid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def create(state: HostState, call: CreateDomain) -> Transition:
     """Add the paused domain; raises OutOfResourceError, BadStateError (taken name, number out of range)."""
     pages = call.memory_mib * PAGES_PER_MIB
     check_new(state, call, pages)
-    domid = free_domid(state)
+    domid = free_domid(state) if call.domid is None else _wanted_domid(state, call.domid)
     taken, rest = state.free.take(pages)
     domain = Domain(
         domid=domid,
@@ -168,6 +171,12 @@ def free_domid(state: HostState) -> int:
     domid = lowest_free(state.domains, 1)
     if domid >= FIRST_RESERVED_DOMID:
         raise OutOfResourceError("no-domid", "all domain identifiers are in use; destroy a domain first")
+    return domid
+
+
+def _wanted_domid(state: HostState, domid: int) -> int:
+    if not DOM0 < domid < FIRST_RESERVED_DOMID or domid in state.domains:
+        raise BadStateError("bad-number", f"{domid} is no free domain identifier")
     return domid
 
 

@@ -7,17 +7,21 @@
     +-- HostConfigError           a host description, at a line and column
     +-- ResourceMismatchError     a disk whose content is not what its identity says
     +-- RingError                 a front end wrote nonsense into a shared ring
+    +-- XenError                  a real Xen, or one of its tools, failed or answered with nonsense
     HypervisorUsageError          you called me wrong (CLI exit 2)
     +-- NoSuchObjectError         a domain, port, grant, mapping or resource that is not there
     +-- BadStateError             it is there, and not in a state that allows this
     +-- OutOfResourceError        no memory, ports or domain identifiers left
     +-- PageFaultError            access to a page that the domain does not have, or not that way
+    +-- UnsupportedError          a config asks for what this kind of host does not give
     HypervisorDenied              the reference monitor said no (CLI exit 1)
     +-- AccessDenied              carries the decision of the policy engine
     +-- Undecided                 the policy engine had no answer: refused
     +-- NotPrivileged             the caller is not Domain-0
     +-- PolicyMismatch            a config was written for another policy than the enforced one
     +-- UpdateRefused             a new policy is no successor, or something that lives would violate it
+    +-- NoContext                 FLASK is on, and the host's description has no context for the label
+    +-- StrangerRuns              a domain runs that nobody launched here: nothing else starts beside it
 """
 
 from __future__ import annotations
@@ -62,6 +66,13 @@ class RingError(HypervisorInputError):
     """A shared ring holds indices or requests that its protocol forbids."""
 
 
+class XenError(HypervisorInputError):
+    """Xen or a tool of it failed, did not answer in time, or answered with what cannot be.
+
+    ``code``: ``xen-call``, ``xen-reply``, ``xen-tool``, ``xen-binding``, ``xen-domain`` (not as ordered).
+    """
+
+
 class HypervisorUsageError(Exception):
     """The caller asked for what cannot be. ``code`` is stable; the message is one line."""
 
@@ -84,6 +95,10 @@ class OutOfResourceError(HypervisorUsageError):
 
 class PageFaultError(HypervisorUsageError):
     """The domain has no such page, or may not access it this way."""
+
+
+class UnsupportedError(HypervisorUsageError):
+    """A domain config, or an operation, asks for what this kind of host does not give."""
 
 
 class HypervisorDenied(Exception):  # noqa: N818 - a refusal is no error of the program
@@ -127,3 +142,11 @@ class UpdateRefused(HypervisorDenied):
         more = f" (and {len(lines) - 1} more; see: shype policy diff)" if len(lines) > 1 else ""
         super().__init__(codes[0], f"policy update refused: {lines[0]}{more}")
         self.update = update
+
+
+class NoContext(HypervisorDenied):
+    """FLASK is on, and no context is known for a label: nothing would keep the domain to its label."""
+
+
+class StrangerRuns(HypervisorDenied):
+    """A domain runs that was not launched here: its label is unknown, so nothing can be decided beside it."""

@@ -12,18 +12,23 @@
     resources:
       - {kind: disk, identity: "uuid:…", path: /dev/vg0/web, label: web-disk, access: rw, size: 64 MiB}
       - {kind: vlan, id: 101, label: web-vlan}
+    flask: {web: "system_u:system_r:domU_t"}   # only for a real Xen: the FLASK context of each label
 
 Values are strings, as in policy files (:mod:`acm.yamltree`), or numbers, with or without quotes. A disk's
 label belongs to its identity: ``uuid:`` (of its file system or partition), ``wwn:`` (16 or 32 hex digits), or
 ``sha256:`` of its whole content, which must then be read-only. ``path`` only says where it is found; two
 disks never share one.
+
+``flask`` says under which context Xen is to run a domain of a label. Two labels may share a context: FLASK
+then does not tell them apart, and only the ACM policy at launch does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from acm import fields, yamltree
@@ -48,7 +53,9 @@ _MIB: Final = re.compile(r"([1-9][0-9]{0,8}) MiB")
 _IDENTITY: Final = re.compile(
     r"sha256:[0-9a-f]{64}|uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|wwn:(?:[0-9a-f]{16}|[0-9a-f]{32})"
 )
-_TOP: Final = ("schema", "name", "pcpus", "memory", "dom0", "profile", "policy", "resources")
+MAX_CONTEXTS: Final = 4096
+_CONTEXT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}(?::[A-Za-z0-9_.,-]{1,64}){2,4}")
+_TOP: Final = ("schema", "name", "pcpus", "memory", "dom0", "profile", "policy", "resources", "flask")
 _DISK: Final = ("kind", "identity", "path", "label", "access", "size")
 _VLAN: Final = ("kind", "id", "label")
 
@@ -57,7 +64,8 @@ _VLAN: Final = ("kind", "id", "label")
 class HostDescription:
     """A host as described; ``profile`` and ``policy`` are paths relative to the description.
 
-    ``digest`` is SHA-256 over the exact bytes, in hex.
+    ``flask`` leads from ACM labels to FLASK contexts, as a read-only mapping. ``digest`` is SHA-256 over the
+    exact bytes, in hex.
     """
 
     name: str
@@ -70,6 +78,7 @@ class HostDescription:
     policy: str
     resources: tuple[Resource, ...]
     digest: str
+    flask: Mapping[str, str] = field(default_factory=dict)
 
     def disk(self, target: str) -> Resource | None:
         """Return the disk that a domain config's target names, by identity or by path."""
@@ -118,7 +127,19 @@ def _description(root: Node, digest: str) -> HostDescription:
         policy=_matching(top, "policy", _PATH, root.at),
         resources=_resources(fields.required(top, "resources", root.at)),
         digest=digest,
+        flask=_contexts(top["flask"]) if "flask" in top else MappingProxyType({}),
     )
+
+
+def _contexts(node: Node) -> Mapping[str, str]:
+    found = {}
+    for name, value in fields.named(node, MAX_CONTEXTS):
+        if not _CONTEXT.fullmatch(fields.text(value)):
+            raise flaw(
+                "bad-value", "a FLASK context has the form user:role:type or user:role:type:level", value.at
+            )
+        found[name] = fields.text(value)
+    return MappingProxyType(found)
 
 
 def _resources(node: Node) -> tuple[Resource, ...]:

@@ -1,0 +1,1 @@
+"""A real Xen, through its own libraries and tools. Pure modules read and write; ``driver`` and below act."""
