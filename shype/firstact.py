@@ -1,9 +1,9 @@
 """The first act of a measured Domain-0: Xen's own report goes into PCR 12, before anything else can.
 
 Run from the measured ramdisk, after ``xenfs`` and the TPM's driver are there and before any program that the
-boot did not measure: ``python3 -m shype.host.firstact [--log FILE] [--tpm DEVICE]``. It asks the hypervisor
-for version, build id, command line and the mode of FLASK, extends the report, and leaves the runtime log that
-the host object goes on with. Nothing but our own modules and Python's is imported (a test lists them).
+boot did not measure: ``python3 -S -m shype.firstact [LOG [TPM]]``. It asks the hypervisor for version, build
+id, command line and the mode of FLASK, extends the report, and leaves the runtime log that the host object
+goes on with. Nothing but our own modules and Python's is imported (a test lists them).
 
 Refused: a PCR that is not at its start value, since then something was measured before the first act.
 Exit: 0 done, 1 refused, 3 Xen or TPM failed; one line on standard error says why.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LOG: Final = Path("/run/shype/runtime.log")
 DEVICE: Final = Path("/dev/tpm0")
 PCR: Final = 12
-_USAGE: Final = "usage: python3 -m shype.host.firstact [--log FILE] [--tpm DEVICE]"
+_USAGE: Final = f"usage: python3 -m shype.firstact [LOG [TPM]] (default: {LOG} {DEVICE})"
 
 
 class NotFirstError(AttestUsageError):
@@ -72,17 +72,15 @@ def first_act(xen: XenReport, tpm: RawDevice, log: Path) -> HypervisorReport:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the first act; return the exit code."""
-    options = {"--log": LOG, "--tpm": DEVICE}
-    words = list(arguments)
-    while len(words) > 1 and words[0] in options:
-        options[words.pop(0)] = Path(words.pop(0))
-    if words:
+    paths = [Path(each) for each in arguments]
+    if len(paths) > 2 or any(each.startswith("-") for each in arguments):  # noqa: PLR2004 - LOG TPM
         print(_USAGE, file=sys.stderr)
         return 2
+    log, device = [*paths, *(LOG, DEVICE)[len(paths) :]]
     try:
         xen = binding.Xc(binding.load(binding.place())).report()
-        with RawDevice.open(options["--tpm"]) as tpm:
-            event = first_act(xen, tpm, options["--log"])
+        with RawDevice.open(device) as tpm:
+            event = first_act(xen, tpm, log)
     except AttestUsageError as error:
         print(f"first act: refused: {error}", file=sys.stderr)
         return 1
