@@ -9,6 +9,7 @@ from typing import Final
 
 from attest.evidence import MAX_BYTES, Evidence
 from attest.reference import ReferenceValues
+from shype import rootfiles
 from shype.errors import ShypeUsageError
 from shype.files import read
 
@@ -48,5 +49,6 @@ def _check(args: argparse.Namespace) -> None:
     for name in NEEDED:
         if getattr(args, name) is None:
             raise ShypeUsageError(f"--from-evidence needs --{name}, as 'shype verify' does")
-    if args.profile or args.domain or args.root or args.images or args.host:
+    boot = args.profile or args.domain or args.root or args.images or args.host
+    if boot or rootfiles.is_given(args):
         raise ShypeUsageError("--from-evidence takes all from the host: leave the boot files away")

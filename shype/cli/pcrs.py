@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from attest.reference import MAX_REFERENCE, DomainReference, ReferenceValues
 from hypervisor import hostconfig, xlconfig
 from hypervisor.hostconfig import HostDescription
 from hypervisor.xlspec import DiskSpec
-from shype import golden
+from shype import golden, rootfiles
 from shype.bootfiles import MAX_FILE, BootFiles, open_profile
 from shype.cli.verb import Handler, Verbs, add_verb, verbs_of
 from shype.files import read_regular, write
@@ -38,6 +39,8 @@ _REFERENCE = """\
 Makes shype.reference/1: the predicted PCRs with the events behind them, what Xen should
 report of itself, and the domains that may run. Kernel and ramdisk of a domain config are
 looked for beside the config, or in --images. --host is needed for disks that are named by a path.
+For a host that measures dom0's user land (IMA, PCR 10), --ima-root, --ima-ramdisk and --ima-list
+add the files that it may run; all of them together are admitted.
 
 With --from-evidence the values are those of a golden host instead: one that is verified here
 as 'shype verify' does, affirming in all but its boot, which you call good from now on.
@@ -92,6 +95,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         verbs, "reference", "make reference values for a verifier", _REFERENCE, _reference, optional=True
     )
     golden.register(reference)
+    rootfiles.register(reference)
     reference.add_argument(
         "--domain", action="append", default=[], type=Path, metavar="CFG", help="xl config; may be repeated"
     )
@@ -210,10 +214,12 @@ def _reference(args: argparse.Namespace) -> Report:
         "version": values.version,
         "origin": values.origin.value,
         "domains": [domain.name for domain in values.domains],
+        "files": None if values.ima is None else len(values.ima.files),
     }
     names = ", ".join(domain.name for domain in values.domains) or "none"
     issue = f"{values.name}, issue {values.version}, {values.origin}, {values.bank}"
-    text = f"{args.output}: {issue}, domains: {names}"
+    files = "" if values.ima is None else f", {len(values.ima.files)} files of dom0"
+    text = f"{args.output}: {issue}, domains: {names}{files}"
     return Report(Exit.OK, shown, text)
 
 
@@ -223,7 +229,7 @@ def _predicted_values(args: argparse.Namespace) -> ReferenceValues:
     files, prediction = _predicted(args)
     host = _host(args.host)
     domains = [_domain(file, args.images or file.parent, host) for file in args.domain]
-    return reference_values(
+    values = reference_values(
         files.profile,
         prediction,
         files.xen(prediction),
@@ -231,6 +237,7 @@ def _predicted_values(args: argparse.Namespace) -> ReferenceValues:
         version=args.issue,
         flask_policy=files.flask_policy(prediction),
     )
+    return replace(values, ima=rootfiles.reference(args))
 
 
 def _checked(values: ReferenceValues) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -9,12 +10,23 @@ from attest.eventlog import ccel, cel_json
 from attest.eventlog.log import EventLog
 from attest.eventlog.replay import replay, verify_replay
 from attest.eventlog.tcg import parse_records
-from attest.ima import appraise, ascii_list, binary_list, entry, file_key, log, signature, template
+from attest.ima import (
+    appraise,
+    ascii_list,
+    binary_list,
+    digest_list,
+    entry,
+    file_key,
+    log,
+    ramdisk,
+    signature,
+    template,
+)
 from attest.ima.policy import RuntimePolicy
 from tests.attest.eventlog.build import Log, Record, agile
 from tests.attest.ima.build import AGGREGATE, ALL, ascii_of, binary_of, digest, replayed
 from tests.attest.ima.test_appraise import KEY, signed
-from tests.parsers.parser import Parser
+from tests.parsers.parser import Parser, good
 from tests.simulators.host import Host
 from vtpm.tpm2.constants import Alg
 
@@ -81,6 +93,12 @@ PARSERS: Final = (
         lambda: [_SIGNATURE],
         signature.FileSignature.decode,
     ),
+    Parser("attest.ima.digest_list:listed", lambda: [good("sha256sums")], digest_list.listed),
+    Parser(
+        "attest.ima.ramdisk:programs",
+        lambda: [good("dom0.img"), gzip.compress(good("dom0.img"))],
+        ramdisk.programs,
+    ),
     Parser("attest.ima.file_key:verify_file", lambda: [_SIGNATURE], _verify_file),
 )
 
@@ -94,5 +112,6 @@ NOT_PARSERS: Final = {
     "attest.ima.extend:*": "hashes bytes of any kind",
     "attest.ima.log:recognise": "tells formats apart, of any bytes",
     "attest.ima.policy:*": "compares a path",
+    "attest.ima.programs:*": "tells what a file is, of any bytes",
     "attest.ima.signature:is_malformed": "answers for any bytes",
 }

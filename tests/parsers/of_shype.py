@@ -194,5 +194,6 @@ NOT_PARSERS: Final = {
     "shype.host.resource_labels:keep": "writes what load reads",
     "shype.host.resource_labels:kept": "writes what load reads",
     "shype.host.socket:listening": "makes a socket",
+    "shype.rootfiles:programs": "hashes files of any kind",
     "shype.host.tpm:*": "values for a TPM, and a folder that only swtpm reads",
 }

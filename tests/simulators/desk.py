@@ -5,6 +5,7 @@ Here sit the relying party, the auditor and the registrar; no host, no TPM and n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from attest.signer import MemoryKey
 from metering.export import export
 from metering.key import METER_PCRS
 from shype.earcheck import jwk
+from tests.attest.ima.archive import Member, archive
 from tests.attest.image.xenefi import XenEfi
 from tests.attest.predict import build
 from tests.conftest import REPOSITORY
@@ -117,9 +119,10 @@ COMMANDS: Final = (
     Command(
         (
             *("pcrs", "reference", "rack7.yaml", "--images", "boot", "--host", "embedded.yaml"),
-            *("--domain", "cola-web.cfg", "-o", "made-reference.json"),
+            *("--domain", "cola-web.cfg", "--ima-root", "root", "--ima-ramdisk", "dom0.img"),
+            *("--ima-list", "sha256sums", "-o", "made-reference.json"),
         ),
-        ("rack7.yaml", "embedded.yaml", "cola-web.cfg"),
+        ("rack7.yaml", "embedded.yaml", "cola-web.cfg", "dom0.img", "sha256sums"),
     ),
     Command(
         ("image", "build", "host.yaml", "-o", "made-xen.efi"),
@@ -249,6 +252,10 @@ def _boot_files(folder: Path) -> None:
     (folder / "unified.efi").write_bytes(build.unified())
     shutil.copy(CONFIGS / "recordings" / "ovmf-2022.11-q35.bin", folder / "ovmf.bin")
     shutil.copy(CONFIGS / "hosts" / "embedded.yaml", folder)
+    (folder / "dom0.img").write_bytes(archive(Member("init", b"#!/bin/sh")))
+    (folder / "sha256sums").write_text(f"{hashlib.sha256(b'xl').hexdigest()}  /usr/sbin/xl\n")
+    (folder / "root" / "bin").mkdir(parents=True)
+    (folder / "root" / "bin" / "sh").write_bytes(b"\x7fELF")
     for guest in GUESTS:
         shutil.copy(CONFIGS / "hosts" / f"{guest}.cfg", folder)
 
