@@ -151,7 +151,7 @@ class HypervisorReport(_Record):
 
     ``version`` as Xen prints it, ``build_id`` in hexadecimal, ``commandline`` as Xen parsed it,
     ``xsm_module`` and ``xsm_mode`` (enforcing, permissive, disabled), ``flask_policy`` the SHA-256 of the
-    loaded policy.
+    loaded policy; None where the hypervisor does not say it, as Xen 4.17 does not.
     """
 
     TYPE: ClassVar[str] = "hypervisor"
