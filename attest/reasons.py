@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from attest import refusals
 from attest.result import Reason, Verdict
 
 _NONE, _BAD, _OPEN, _WARN = Verdict.NONE, Verdict.CONTRAINDICATED, Verdict.INCONCLUSIVE, Verdict.WARNING
@@ -253,7 +254,7 @@ def table() -> str:
         "| code | node | verdict | meaning |",
         "| --- | --- | --- | --- |",
     ]
-    return "\n".join([*head, *rows, ""])
+    return "\n".join([*head, *rows, *refusals.table(), ""])
 
 
 if __name__ == "__main__":
