@@ -185,6 +185,7 @@ PARSERS: Final = (
 )
 
 NOT_PARSERS: Final = {
+    "shype.enrolments:existing_store": "open_store, for a folder that is there",
     "shype.demo.*": "the demo's own folders and processes",
     "shype.files:*": "reads and writes bytes of any kind",
     "shype.host.embedded:EmbeddedHost.*": "what it reads, acm.policyfile and hypervisor.xlconfig parse",
