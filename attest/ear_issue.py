@@ -124,7 +124,7 @@ def _vector(nodes: tuple[Node, ...]) -> dict[str, int]:
 _AFFIRMING: Final = {
     Claim.INSTANCE: 2,  # recognised, and not known to be compromised
     Claim.CONFIGURATION: 2,  # a known and approved configuration
-    Claim.EXECUTABLES: 3,  # approved at boot time: what runs later is not measured here
+    Claim.EXECUTABLES: 3,  # approved at boot time: of what runs later a host measures some at most
     Claim.HARDWARE: 2,  # genuine
 }
 _VALUES: Final = {

@@ -105,6 +105,7 @@ PARSERS: Final = (
 
 NOT_PARSERS: Final = {
     "attest.eventlog.cel:new_event": "makes an event",
+    "attest.runtime_events:*.of": "what decode goes on with",
     "attest.runtime_events:DomainFound.listed": "makes an event, and takes any text",
     "attest.runtime_log:RuntimeLog.append": "measures bytes, and does not read them",
 }

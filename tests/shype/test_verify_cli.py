@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from shype.main import main, parser_for
 from tests.simulators.host import GOOD_BOOT, NONCE, POLICY, Ca, Host, key
+from tests.simulators.user_land import MeasuringHost
 
 PEM = key("ear").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
@@ -104,6 +105,22 @@ class TestVerdicts:
                 "node": "host xen1.example / xen",
             }
         ]
+
+    def test_an_unknown_program_in_dom0(self, folder: Folder, repository: Path) -> None:
+        host = MeasuringHost.running()
+        embedded = (repository / "configs" / "appraisal" / "embedded.yaml").read_text()
+        (folder.path / "user-land.yaml").write_text(embedded.replace("0-9,12,13", "0-10,12,13"))
+        folder.show(host)
+        assert folder.verify(profile="user-land.yaml").exit == 0
+        host.execute("/run/nc", b"netcat")
+        host.find("behind")
+        folder.show(host)
+        outcome = folder.verify("--json", profile="user-land.yaml")
+        assert outcome.exit == 1
+        found = {one["code"]: one for one in checked(repository, outcome)["reasons"]}
+        assert found.keys() == {"ima-not-allowed", "domain-unaccounted"}
+        assert "'/run/nc'" in found["ima-not-allowed"]["detail"]
+        assert found["domain-unaccounted"]["node"] == "host xen1.example"
 
     def test_not_authentic(self, folder: Folder, repository: Path) -> None:
         outcome = folder.verify("--json", nonce="00" * 32)

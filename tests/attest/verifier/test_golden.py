@@ -11,7 +11,9 @@ from attest.result import Verdict
 from attest.verifier.claims import Expectation
 from attest.verifier.golden import GoldenError, golden_values, nothing_expected
 from attest.verifier.verify import verify
-from tests.simulators.host import GOOD_BOOT, NONCE, Host
+from tests.attest.ima.build import Made, ng, old, violation
+from tests.simulators.host import EMBEDDED, GOOD_BOOT, NONCE, Host, codes
+from tests.simulators.user_land import PROGRAMS, MeasuringHost, files_of
 
 UPDATED = GOOD_BOOT.replaced(b"vmlinuz", b"new kernel")
 
@@ -83,3 +85,51 @@ def test_a_domain_that_was_not_measured_is_not_taken_over() -> None:
     shown = replace(host.evidence(), domains=other.evidence().domains)
     with pytest.raises(GoldenError):
         golden_values(shown, expected(host))
+
+
+class TestUserLand:
+    def test_the_files_are_those_that_were_measured(self) -> None:
+        values = golden(MeasuringHost.running())
+        assert values.ima == files_of(PROGRAMS)
+        assert ReferenceValues.decode(values.encode()) == values
+
+    def test_they_affirm_hosts_that_run_no_more(self) -> None:
+        values = golden(MeasuringHost.running())
+        host = MeasuringHost.running()
+        assert host.verify(reference=values).verdict is Verdict.AFFIRMING
+        host.execute("/run/nc", b"netcat")
+        assert codes(host.verify(reference=values)) == ["ima-not-allowed"]
+
+    def test_what_was_measured_behind_the_quote_is_not_taken_over(self) -> None:
+        host = MeasuringHost.running()
+        evidence = host.evidence()
+        host.execute("/run/nc", b"netcat")
+        later = replace(evidence, host=replace(evidence.host, ima_log=host.ima_log()))
+        assert golden_values(later, expected(host)).ima == files_of(PROGRAMS)
+
+    def test_a_profile_that_does_not_ask_takes_none(self) -> None:
+        assert golden(MeasuringHost.running(profile=EMBEDDED)).ima is None
+
+    @pytest.mark.parametrize(
+        ("made", "code"),
+        [
+            (violation("/usr/sbin/xl"), "ima-violation"),
+            (old("/usr/sbin/xl"), "ima-algorithm"),
+            (ng("/usr/sbin/xl", name="sha512"), "ima-not-allowed"),
+            (ng("/usr/sbin/xl", pcr=11), "ima-other-pcr"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_what_no_reference_values_can_say_makes_none(self, made: Made, code: str) -> None:
+        host = MeasuringHost.running({})
+        host.listed(made, ng("/usr/sbin/last"))
+        with pytest.raises(GoldenError) as caught:
+            golden(host)
+        assert caught.value.code == code
+
+    def test_a_host_without_its_list_gives_none(self) -> None:
+        host = MeasuringHost.running()
+        evidence = host.evidence()
+        with pytest.raises(GoldenError) as caught:
+            golden_values(replace(evidence, host=replace(evidence.host, ima_log=None)), expected(host))
+        assert caught.value.code == "ima-list-missing"
