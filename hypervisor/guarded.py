@@ -7,6 +7,7 @@ processors is for the kind of host to carry out (:mod:`hypervisor.toolstack`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from acm.update import AS_IT_IS, Amendment
@@ -26,14 +27,16 @@ if TYPE_CHECKING:
     from acm.livestate import LiveState
     from acm.policy import Policy
     from acm.update import Update
+    from hypervisor.blkif import BlockDevice
     from hypervisor.hostconfig import HostDescription
     from hypervisor.hypercalls import Call
+    from hypervisor.netif import NetDevice
     from hypervisor.ports import HistoryMeasurer, HistoryStore
 
 DOM0_UUID = "00000000-0000-0000-0000-000000000000"
 
 
-class GuardedHost:
+class GuardedHost(ABC):
     """A host whose state only its reference monitor changes.
 
     ``clock`` (nanoseconds) dates audit records, ``trail`` is the audit trail to append to, ``history`` keeps
@@ -74,6 +77,10 @@ class GuardedHost:
     def invoke(self, call: Call, *, actor: str = "", why: str = "") -> int:
         """Carry out a hypercall; see :meth:`hypervisor.monitor.ReferenceMonitor.invoke`."""
         return self.monitor.invoke(call, actor=actor, why=why)
+
+    @abstractmethod
+    def is_connected(self, domid: int, device: BlockDevice | NetDevice) -> bool:
+        """Tell whether a device of a domain is joined to its back end."""
 
     def live_state(self) -> LiveState:
         """Return what lives on this host, as a value: what a policy update is judged against."""

@@ -22,6 +22,8 @@ from hypervisor.xen.xl import Xl, XlProgram
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hypervisor.xen.report import XenReport
+
 
 class XenDriver:
     """Acts on the Xen under this Domain-0. ``contexts`` leads from ACM labels to FLASK contexts."""
@@ -37,6 +39,10 @@ class XenDriver:
         """Return the driver for the running Xen; raises XenError where none runs."""
         place = binding.place() if folder is None else folder
         return cls(Xc(binding.load(place)), XlProgram(place), contexts)
+
+    def report(self) -> XenReport:
+        """Return what the hypervisor says of itself; raises XenError."""
+        return self._xc.report()
 
     def domains(self) -> tuple[DomainInfo, ...]:
         """Return all domains; raises XenError."""

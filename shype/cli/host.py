@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from shype.cli import host_boot
 from shype.cli.verb import Handler, Verbs, add_verb, verbs_of
 from shype.report import Exit, Json, Report
 
@@ -16,14 +17,6 @@ The host gets a software TPM whose EK certificate leads to an authority made for
 
 Example:
   shype host init /tmp/h --description embedded
-"""
-_BOOT = """\
-Measures firmware, loader, Xen and Domain-0 into the TPM, reports, and serves the host
-in the foreground until shype host poweroff, SIGTERM or SIGINT.
-
-Example:
-  shype host init /tmp/h
-  shype host boot /tmp/h --boot build/boot &
 """
 _STATUS = """\
 tpm2-tools can use the host's TPM as well.
@@ -118,10 +111,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         metavar="HOST",
         help="a file or a packaged name (default: embedded)",
     )
-    boot = _verb(verbs, "boot", "switch a host on and serve it", _BOOT, _boot)
-    boot.add_argument(
-        "--boot", type=Path, required=True, metavar="DIR", help="loader, Xen, kernel and ramdisk"
-    )
+    host_boot.register(verbs)
     _verb(verbs, "status", "show policy, domains and PCRs of a running host", _STATUS, _status)
     _verb(verbs, "poweroff", "switch a host off", _POWEROFF, _poweroff)
     endorsement = _verb(verbs, "endorsement", "write ek.pub, ek.crt and ak.pub", _ENDORSEMENT, _endorsement)
@@ -179,21 +169,6 @@ def _init(arguments: argparse.Namespace) -> Report:
     certificates = arguments.folder / creation.CERTIFICATES
     document: dict[str, Json] = {"host": made.name, "certificates": str(certificates)}
     return Report(Exit.OK, document, f"host {made.name} made; its TPM maker's certificates: {certificates}")
-
-
-def _boot(arguments: argparse.Namespace) -> Report:
-    from shype.host.embedded import EmbeddedHost
-    from shype.host.service import serve
-
-    with EmbeddedHost(arguments.folder, arguments.boot) as host:
-        name = host.description.name
-        count = len(host.boot.measured.measurements)
-        where = sys.stderr if arguments.json else sys.stdout
-        serve(
-            host,
-            lambda: print(f"host {name} is up: {count} boot measurements extended", file=where, flush=True),
-        )
-    return Report(Exit.OK, {"host": name, "power": "off"}, f"host {name} is off")
 
 
 def _status(arguments: argparse.Namespace) -> Report:
@@ -277,7 +252,7 @@ def _serve(arguments: argparse.Namespace) -> Report:
 def _audit_log(arguments: argparse.Namespace) -> Report:
     from hypervisor.audit import Outcome, read_trail, without_torn_end
     from shype.files import read_regular
-    from shype.host.embedded import AUDIT_LOG
+    from shype.host.folder import AUDIT_LOG
 
     whole, torn = without_torn_end(read_regular(arguments.folder / AUDIT_LOG, MAX_TRAIL))
     records = [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from cryptography import x509
@@ -20,6 +22,7 @@ from vtpm.record import LabelRecord, RecordedLevel, RecordedRange
 from vtpm.tpm2.pcrs import PcrSelection
 from vtpm.vtpm_manager import Vtpm, VtpmManager
 
+ROOT_KEY_BYTES: Final = 32
 VTPM_CA_LIFE: Final = timedelta(days=3650)
 
 Append = Callable[[bytes], object]
@@ -135,6 +138,12 @@ class Guests:
         """End all vTPMs and wipe their states: a host without power runs no guest."""
         while self.vtpms:
             self.vtpms.popitem()[1].vtpm.destroy()
+
+
+def new_manager(folder: Path, host: str) -> VtpmManager:
+    """Return the manager of a host that begins; states that an earlier one left have lost their key."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return VtpmManager(folder, secrets.token_bytes(ROOT_KEY_BYTES), vtpm_authority(host))
 
 
 def vtpm_authority(name: str) -> EkIssuer:

@@ -9,8 +9,8 @@ from typing import Final
 
 from acm.history import ORIGIN_SIZE, History
 from attest.runtime_events import HistoryInForce
+from hypervisor.guarded import GuardedHost
 from hypervisor.history_store import FileHistoryStore
-from hypervisor.host import XenHost
 from shype.host.anchor import TpmAnchor
 from shype.report import Exit, Json, Report
 from vtpm.nv import Nv
@@ -35,7 +35,7 @@ def event(history: History) -> bytes:
     return HistoryInForce(history.name, history.sequence, history.digest).encode()
 
 
-def shown(xen: XenHost) -> Report:
+def shown(xen: GuardedHost) -> Report:
     """Report the history of past runs and whether it may be used; DENY where it refuses every start."""
     history, refused = xen.monitor.past_runs, xen.monitor.past_refusal
     counts = xen.monitor.engine.counts_past_runs
@@ -60,7 +60,7 @@ def shown(xen: XenHost) -> Report:
     return Report(Exit.REFUSED if denied else Exit.OK, document, "\n".join(lines))
 
 
-def begun(xen: XenHost, why: str) -> Report:
+def begun(xen: GuardedHost, why: str) -> Report:
     """Begin the history anew, on behalf of the operator; report the new one."""
     history = xen.monitor.begin_history(os.urandom(ORIGIN_SIZE), actor="operator", why=why)
     text = (

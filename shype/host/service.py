@@ -8,29 +8,24 @@ import contextlib
 import errno
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from acm import statefile
 from hypervisor.errors import AccessDenied, HypervisorDenied, UpdateRefused
-from hypervisor.state import GrantKind
-from metering.log import read_published
 from shype.errors import ShypeUsageError
 from shype.exits import exit_for
 from shype.host import past_runs
-from shype.host.embedded import EmbeddedHost
+from shype.host.running import RunningHost
 from shype.host.socket import Reply, listening, serve_one
 from shype.host.update import done, refused, wishes_of
-from shype.host.usage import Workload
 from shype.report import Exit, Json, Report
 from vtpm.tpm2.constants import Alg
 from vtpm.tpm2.pcrs import PcrSelection
 
 Arguments = Mapping[str, Json]
-SHOWN_PCRS: Final = (*range(10), 12, 13)
-MAX_SECONDS: Final = 86_400
+Verb = Callable[[Arguments], Report]
 MAX_WHY: Final = 200
 """Characters of the reason that an operator gives."""
-GREETING: Final = b"hello from across a grant"
 
 
 class PowerOff(Exception):  # noqa: N818 - not an error: it ends the loop
@@ -62,26 +57,34 @@ class PowerButton:
             self._waiting = False
 
 
-def serve(host: EmbeddedHost, ready: Callable[[], None]) -> None:
-    """Answer requests until power-off, SIGTERM or SIGINT; ``ready`` is called when the socket listens."""
-    service, button = Service(host), PowerButton()
+def serve(host: RunningHost[Any], ready: Callable[[], None], more: Mapping[str, Verb] | None = None) -> None:
+    """Answer requests until power-off, SIGTERM or SIGINT; ``ready`` is called when the socket listens.
+
+    Between requests the host looks after itself (``RunningHost.pulse``).
+    """
+    service, button = Service(host, more), PowerButton()
     with listening(host.folder) as server, contextlib.suppress(PowerOff):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, button)
         ready()
         while not service.off:
-            with button.waiting():
-                link, _ = server.accept()
+            server.settimeout(host.pulse())
+            try:
+                with button.waiting():
+                    link, _ = server.accept()
+            except TimeoutError:
+                continue
             serve_one(link, service.answer)
 
 
 class Service:
     """Carries out requests on one host."""
 
-    def __init__(self, host: EmbeddedHost) -> None:
+    def __init__(self, host: RunningHost[Any], more: Mapping[str, Verb] | None = None) -> None:
+        """Take a host, and verbs that only its kind has."""
         self._host = host
         self.off = False
-        self._verbs: dict[str, Callable[[Arguments], Report]] = {
+        self._verbs: dict[str, Verb] = {
             "status": self._status,
             "poweroff": self._poweroff,
             "endorsement": self._endorsement,
@@ -93,10 +96,8 @@ class Service:
             "relabel": self._relabel,
             "launch": self._launch,
             "stop": self._stop,
-            "connect": self._connect,
-            "run": self._run,
             "attest": self._attest,
-            "sign": self._sign,
+            **(more or {}),
         }
 
     def answer(self, verb: str, arguments: Arguments) -> Reply:
@@ -121,8 +122,8 @@ class Service:
 
     def _status(self, _: Arguments) -> Report:
         host = self._host
-        selection = PcrSelection.of(Alg.SHA256, SHOWN_PCRS)
-        values = dict(zip(SHOWN_PCRS, host.tpm.tpm.pcr_read(selection), strict=True))
+        selection = PcrSelection.of(Alg.SHA256, host.shown_pcrs)
+        values = dict(zip(sorted(host.shown_pcrs), host.tpm.tpm.pcr_read(selection), strict=True))
         policy = host.xen.state.policy if host.xen is not None else None
         document: dict[str, Json] = {
             "host": host.description.name,
@@ -144,9 +145,9 @@ class Service:
                 for name, each in host.launched.items()
             ],
             "pcrs": {"sha256": {str(pcr): value.hex() for pcr, value in values.items()}},
-            "tpm_socket": str(host.tpm.socket),
+            **host.more_status(),
         }
-        return Report(Exit.OK, document, _status_text(document))
+        return Report(Exit.OK, document, _status_text(document, host))
 
     def _poweroff(self, _: Arguments) -> Report:
         self.off = True
@@ -238,34 +239,6 @@ class Service:
         self._host.stop(name)
         return Report(Exit.OK, {"verdict": "permit", "name": name}, f"{name} stopped; measured into PCR 13")
 
-    def _connect(self, arguments: Arguments) -> Report:
-        xen = self._host.running()
-        first, second = (self._host.domain(str(arguments.get(key))) for key in ("from", "to"))
-        left, right = xen.guest(first.domid), xen.guest(second.domid)
-        with contextlib.ExitStack() as ends:
-            port = left.alloc_unbound(second.domid)
-            ends.callback(left.close, port)
-            bound = right.bind_interdomain(first.domid, port)
-            ends.callback(right.close, bound)
-            left.write(0, 0, GREETING)
-            ref = left.grant_access(second.domid, 0, GrantKind.READ)
-            ends.callback(left.end_access, ref)
-            handle = right.map_grant(first.domid, ref, writable=False)
-            ends.callback(right.unmap_grant, handle)
-            left.send(port)
-            received = right.read_mapped(handle, 0, len(GREETING)) if right.take_signals(bound) else b""
-        names = f"{first.config.name} -> {second.config.name}"
-        text = f"{names}: event channel bound, grant mapped, {len(received)} bytes read"
-        return Report(Exit.OK, {"verdict": "permit", "bytes": len(received)}, text)
-
-    def _run(self, arguments: Arguments) -> Report:
-        seconds = arguments.get("seconds")
-        if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds <= MAX_SECONDS:
-            raise ShypeUsageError(f"seconds: 1 to {MAX_SECONDS} are needed")
-        self._host.run(seconds, Workload())
-        document: dict[str, Json] = {"now_ns": self._host.running().now_ns, "records": self._host.meter.size}
-        return Report(Exit.OK, document, f"{seconds} s have passed; {self._host.meter.size} usage records")
-
     def _attest(self, arguments: Arguments) -> Report:
         channel = None if arguments.get("channel") is None else _bytes(arguments, "channel")
         evidence = self._host.evidence(_bytes(arguments, "nonce"), channel=channel)
@@ -276,12 +249,6 @@ class Service:
         }
         text = f"evidence of {evidence.host.name} with {len(evidence.domains)} domains: {len(encoded)} bytes"
         return Report(Exit.OK, document, text)
-
-    def _sign(self, _: Arguments) -> Report:
-        note = self._host.checkpoint()
-        leaves, _note = read_published(self._host.folder / "usage")
-        document: dict[str, Json] = {"size": len(leaves), "checkpoint": note.decode()}
-        return Report(Exit.OK, document, f"checkpoint over {len(leaves)} records signed in the TPM")
 
 
 def _error(code: Exit, line: str, word: str) -> Reply:
@@ -315,14 +282,17 @@ def _bytes(arguments: Arguments, name: str) -> bytes:
         raise ShypeUsageError(f"{name}: base64 is needed") from None
 
 
-def _status_text(document: Mapping[str, Json]) -> str:
+def _status_text(document: Mapping[str, Json], host: RunningHost[Any]) -> str:
     policy, domains, pcrs = document["policy"], document["domains"], document["pcrs"]
     assert isinstance(domains, list)
     assert isinstance(pcrs, dict)
     lines = [f"host {document['host']}"]
     lines.append(
-        f"policy {policy['name']} {policy['version']}" if isinstance(policy, dict) else "policy none"
+        f"policy {policy['name']} {policy['version']} epoch {policy['epoch']}"
+        if isinstance(policy, dict)
+        else "policy none"
     )
     lines += [f"domain {each['domid']} {each['name']} label {each['label']}" for each in domains]
+    lines += host.status_lines()
     lines += [f"PCR {pcr:>2} {value}" for pcr, value in pcrs["sha256"].items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The host TPM of an embedded host: a swtpm, this process's own use of it, and a relay for tpm2-tools."""
+"""The host TPM: a swtpm of ours with a relay for tpm2-tools, or the machine's own behind a device."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from shype.host import maker
+from vtpm.channel import CommandChannel
 from vtpm.endorsement import Endorsement, endorsement
 from vtpm.key import Key
 from vtpm.relay import Relay
@@ -48,32 +49,11 @@ def make_tpm(folder: Path, name: str) -> dict[str, bytes]:
     return maker.make(folder / TPM_FOLDER, name)
 
 
-class HostTpm:
-    """A running host TPM. Platform authority is locked once the boot is measured, as firmware does."""
+class UsedTpm:
+    """What a host does with its TPM, however that is reached; ``ak`` is its attestation key."""
 
-    def __init__(self, folder: Path) -> None:
-        """Power the TPM on. Raises ProcessError where its state is lost or swtpm does not start."""
-        self._ends = contextlib.ExitStack()
-        try:
-            swtpm = self._ends.enter_context(
-                Swtpm.start(folder / TPM_FOLDER / "state", state=State.EXISTING, keys=None)
-            )
-            self.tpm = self._ends.enter_context(Tpm(swtpm.channel))
-            self.tpm.startup()
-            self.ak: Key = self.tpm.create_ak()
-            self.socket = folder / SOCKET
-            self._ends.enter_context(Relay(swtpm.channel, self.socket))
-        except BaseException:
-            self._ends.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ends.close()
+    tpm: Tpm
+    ak: Key
 
     def endorsement(self) -> Endorsement:
         """Return the endorsement key with its certificate."""
@@ -91,3 +71,49 @@ class HostTpm:
         """Return one PCR of the SHA-256 bank."""
         (value,) = self.tpm.pcr_read(PcrSelection.of(Alg.SHA256, [pcr]))
         return value
+
+
+class DeviceTpm(UsedTpm):
+    """The machine's TPM, powered on and locked by firmware; the channel is closed by whoever opened it."""
+
+    def __init__(self, channel: CommandChannel) -> None:
+        self.tpm = Tpm(channel)
+        try:
+            self.ak = self.tpm.create_ak()
+        except BaseException:
+            self.tpm.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tpm.close()
+
+
+class HostTpm(UsedTpm):
+    """A running swtpm. Platform authority is locked once the boot is measured, as firmware does."""
+
+    def __init__(self, folder: Path) -> None:
+        """Power the TPM on. Raises ProcessError where its state is lost or swtpm does not start."""
+        self._ends = contextlib.ExitStack()
+        try:
+            swtpm = self._ends.enter_context(
+                Swtpm.start(folder / TPM_FOLDER / "state", state=State.EXISTING, keys=None)
+            )
+            self.tpm = self._ends.enter_context(Tpm(swtpm.channel))
+            self.tpm.startup()
+            self.ak = self.tpm.create_ak()
+            self.socket = folder / SOCKET
+            self._ends.enter_context(Relay(swtpm.channel, self.socket))
+        except BaseException:
+            self._ends.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ends.close()

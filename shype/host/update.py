@@ -12,7 +12,7 @@ from acm.policy import Policy
 from acm.update import Amendment, Update
 from acm.violations import sharing_text
 from hypervisor.errors import UpdateRefused
-from hypervisor.host import XenHost
+from hypervisor.guarded import GuardedHost
 from hypervisor.launch import LaunchedDomain, Launcher
 from shype.errors import ShypeUsageError
 from shype.report import Exit, Json, Report
@@ -36,7 +36,7 @@ NO_WISHES: Final = Wishes()
 
 
 def carry_out(
-    xen: XenHost,
+    xen: GuardedHost,
     launcher: Launcher,
     stopping: Sequence[LaunchedDomain],
     *,
@@ -58,7 +58,7 @@ def carry_out(
     return launcher.retire(stopping, act), update
 
 
-def what_is_left(xen: XenHost, launched: Mapping[str, LaunchedDomain]) -> dict[str, LaunchedDomain]:
+def what_is_left(xen: GuardedHost, launched: Mapping[str, LaunchedDomain]) -> dict[str, LaunchedDomain]:
     """Return the domains that still run, each with the devices that it still has."""
     left = {}
     for name, each in launched.items():

@@ -13,12 +13,15 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.schemas import validator
 from tests.shype import processes
+
+if TYPE_CHECKING:
+    from vtpm.swtpm import Swtpm
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,18 @@ def made_host(repository: Path) -> Iterator[Path]:
 def machine(made_host: Path, short_tmp: Path) -> Path:
     """A host of one's own, switched off."""
     return Path(shutil.copytree(made_host, short_tmp / "host", symlinks=True))
+
+
+@pytest.fixture
+def swtpm(made_host: Path, short_tmp: Path) -> Iterator[Swtpm]:
+    """The TPM of a machine that has just been powered on, with the EK certificate of its maker."""
+    from vtpm.swtpm import State, Swtpm
+    from vtpm.tpm import Tpm
+
+    state = Path(shutil.copytree(made_host / "tpm" / "state", short_tmp / "state"))
+    with Swtpm.start(state, state=State.EXISTING, keys=None) as started, Tpm(started.channel) as tpm:
+        tpm.startup()
+        yield started
 
 
 class Operator:

@@ -12,7 +12,8 @@ import pytest
 
 from hypervisor.audit import Outcome as Ended
 from hypervisor.audit_file import AuditFile
-from shype.host.embedded import AUDIT_LOG, EmbeddedHost
+from shype.host.embedded import EmbeddedHost
+from shype.host.folder import AUDIT_LOG
 from shype.host.past_runs import HISTORY
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def test_launch_connect_run_stop(serving: Booted, operator: Operator) -> None:
 
 def test_denied_connections_leave_no_ports(machine: Path, boot_files: Path, operator: Operator) -> None:
     from shype.host.embedded import EmbeddedHost
-    from shype.host.service import Service
+    from shype.host.model_verbs import service as service_of
 
     with EmbeddedHost(machine, boot_files) as host:
         host.load_policy(operator.policy.read_bytes())
@@ -45,7 +45,7 @@ def test_denied_connections_leave_no_ports(machine: Path, boot_files: Path, oper
             host.launch(operator.config(name).read_bytes())
         domains = host.running().state.domains
         before = {domid: (set(each.ports), set(each.mappings)) for domid, each in domains.items()}
-        service = Service(host)
+        service = service_of(host)
         assert service.answer("connect", {"from": GUEST, "to": STRANGER}).report.exit == 1
         assert service.answer("connect", {"from": GUEST, "to": SECOND}).report.exit == 0
         assert {domid: (set(each.ports), set(each.mappings)) for domid, each in domains.items()} == before

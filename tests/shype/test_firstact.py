@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import socket
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +20,7 @@ from attest.runtime_log import RuntimeLog
 from hypervisor.xen import binding
 from shype import firstact
 from shype.firstact import NotFirstError, first_act
+from tests.simulators.device import device as simulated_device
 from tests.simulators.xen import FakeXen
 from vtpm.rawdevice import RawDevice
 from vtpm.tpm2.constants import Alg
@@ -35,31 +33,10 @@ FOREIGN = ("cryptography", "yaml", "jwt", "tpm2_pytss", "cffi", "ctypes", "subpr
 
 
 @pytest.fixture
-def swtpm(made_host: Path, short_tmp: Path) -> Iterator[Swtpm]:
-    from vtpm.swtpm import State, Swtpm
-    from vtpm.tpm import Tpm
-
-    state = Path(shutil.copytree(made_host / "tpm" / "state", short_tmp / "state"))
-    with Swtpm.start(state, state=State.EXISTING, keys=None) as started, Tpm(started.channel) as tpm:
-        tpm.startup()
-        yield started
-
-
-@pytest.fixture
 def device(swtpm: Swtpm) -> Iterator[RawDevice]:
     """A socket that takes and gives whole messages plays /dev/tpm0."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-    def serve() -> None:
-        with theirs:
-            while command := theirs.recv(1 << 16):
-                theirs.send(swtpm.channel.exchange(command))
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    with ours, RawDevice(os.dup(ours.fileno()), "/dev/tpm0") as raw:
+    with simulated_device(swtpm.channel.exchange) as raw:
         yield raw
-    thread.join()
 
 
 @pytest.mark.host

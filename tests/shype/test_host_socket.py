@@ -184,8 +184,8 @@ def test_whatever_the_arguments_are(
     hosts: list[Any], which: int, verb: str, arguments: dict[str, Any]
 ) -> None:
     """A report or one line, never the end of the host."""
-    from shype.host.service import Service
+    from shype.host.model_verbs import service
 
-    reply = Service(hosts[which]).answer(verb, arguments)
+    reply = service(hosts[which]).answer(verb, arguments)
     assert reply.report.exit in range(4)
     assert reply.error is None or reply.error

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.simulators.device import device
 from vtpm.errors import ProcessError, ResponseError, StructureError, VtpmUsageError
 from vtpm.rawdevice import RawDevice
 from vtpm.tpm2 import pcr_command, pcrs
@@ -23,26 +19,6 @@ if TYPE_CHECKING:
     from tests.vtpm.conftest import Host
 
 EXTENDED = bytes.fromhex("80020000001300000000") + bytes(4) + bytes.fromhex("0000010000")
-
-
-@contextmanager
-def device(answer: Callable[[bytes], bytes]) -> Iterator[RawDevice]:
-    """A device file as the kernel's: one write takes a command, one read gives its response."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-    def serve() -> None:
-        with theirs:
-            while command := theirs.recv(1 << 16):
-                theirs.send(answer(command))
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        with RawDevice(os.dup(ours.fileno()), "the device") as raw:
-            ours.close()
-            yield raw
-    finally:
-        thread.join()
 
 
 @pytest.mark.host
