@@ -153,3 +153,53 @@ def test_the_shipped_domain_configs_fit_the_shipped_host(repository: Path) -> No
         assert all(host.disk(disk.target) for disk in config.disks)
         assert all(host.vlan(vif.vlan) for vif in config.vifs)
     assert len({config.uuid for config in configs.values()}) == len(configs)
+
+
+CONTEXT = "system_u:system_r:domU_t"
+
+
+def test_labels_have_flask_contexts() -> None:
+    flask = "flask: {a: system_u:system_r:domU_t, b.c: system_u:system_r:domU_t:s0-s1}\n"
+    host = hostconfig.parse((GOOD + flask).encode())
+    assert host.flask == {"a": CONTEXT, "b.c": f"{CONTEXT}:s0-s1"}
+    assert hostconfig.parse(GOOD.encode()).flask == {}
+
+
+@pytest.mark.parametrize(
+    ("flask", "code"),
+    [
+        ("[a]", "wrong-type"),
+        ("{a: domU_t}", "bad-value"),
+        ("{a: 'u:r:t\"'}", "bad-value"),
+        ("{a: 'u:r:t t'}", "bad-value"),
+        ("{a: 'u:r:t:l:l:l'}", "bad-value"),
+        ("{a: [u]}", "wrong-type"),
+        ("{'a:b': u:r:t}", "name"),
+        ("{__UNLABELED__: u:r:t}", "reserved-name"),
+        ("{a: u:r:t, a: u:r:t}", "duplicate-key"),
+    ],
+)
+def test_a_map_of_contexts_with_a_flaw_is_refused(flask: str, code: str, repository: Path) -> None:
+    text = f"{GOOD}flask: {flask}\n"
+    with pytest.raises(HostConfigError) as refused:
+        hostconfig.parse(text.encode())
+    assert (refused.value.code, refused.value.line) == (code, 11)
+    if code in ("wrong-type", "bad-value"):
+        schema = json.loads((repository / "configs/schema/host.schema.json").read_text())
+        assert not jsonschema.Draft202012Validator(schema).is_valid(yaml.safe_load(text))
+
+
+def test_the_labs_host_fits_its_policy_and_its_guests(repository: Path) -> None:
+    folder = repository / "configs/lab"
+    raw = (folder / "host.yaml").read_bytes()
+    host = hostconfig.parse(raw)
+    policy = policyfile.load((folder / host.policy).read_bytes())
+    schema = json.loads((repository / "configs/schema/host.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(raw))
+    assert host.dom0_label == policy.bootstrap
+    assert host.flask.keys() <= policy.domain_labels.keys()
+    guests = [
+        xlconfig.parse(path.read_bytes()) for path in sorted(folder.glob("*.cfg")) if "grub" not in path.name
+    ]
+    assert [each.name for each in guests] == ["g1", "g2", "g3"]
+    assert {each.label for each in guests} <= host.flask.keys()

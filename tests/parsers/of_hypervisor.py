@@ -15,8 +15,10 @@ from hypervisor.audit import AuditTrail, Outcome
 from hypervisor.audit_file import AuditFile
 from hypervisor.folder import FolderSource
 from hypervisor.history_store import FileHistoryStore
+from hypervisor.xen import xllist
 from tests.parsers.parser import Parser, folder, good
 from tests.simulators.desk import GUESTS
+from tests.simulators.xen import FakeXen
 
 
 @cache
@@ -86,6 +88,7 @@ PARSERS: Final = (
     Parser("hypervisor.hostconfig:parse", lambda: [good("embedded.yaml")], hostconfig.parse),
     Parser("hypervisor.xlconfig:parse", _configs, xlconfig.parse),
     Parser("hypervisor.xlsyntax:read", _configs, xlsyntax.read),
+    Parser("hypervisor.xen.xllist:parse", lambda: [FakeXen().xl(("list", "-l"))], xllist.parse),
     Parser("hypervisor.folder:FolderSource.read", lambda: [b"xen.gz"], _file, files=True),
 )
 
@@ -103,5 +106,11 @@ NOT_PARSERS: Final = {
     "hypervisor.monitor:ReferenceMonitor.begin_history": "random bytes of the caller",
     "hypervisor.netif:*": "frames between guests; tests/hypervisor/test_devices.py sends broken ones",
     "hypervisor.past_runs:PastRuns.begin": "random bytes of the caller",
+    "hypervisor.toolstack:*": "a disk's content, hashed and not read",
+    "hypervisor.xen.binding:*": "folders of the installed Xen",
+    "hypervisor.xen.driver:XenDriver.here": "a folder of the installed Xen",
+    "hypervisor.xen.host:GuardedXen.connect_disk": "refuses every disk",
+    "hypervisor.xen.sealed:sealed": "kernels and ramdisks, carried and not read",
+    "hypervisor.xen.xl:XlProgram.__init__": "a folder of the installed Xen",
     "hypervisor.ring:*": "entries of a ring; tests/hypervisor/test_devices.py writes broken ones",
 }

@@ -12,7 +12,7 @@ from tests.simulators.host import Host
 from vtpm import canonical
 from vtpm.binding import Binding
 from vtpm.record import LabelRecord
-from vtpm.tpm2 import signature
+from vtpm.tpm2 import pcr_command, signature
 from vtpm.tpm2.attestation import Attest
 from vtpm.tpm2.constants import Alg
 from vtpm.tpm2.credential import credential_file, make_credential, read_credential_file
@@ -24,6 +24,11 @@ _HOST: Final = Host.serving()
 _WEB: Final = _HOST.domains["web"]
 _SMALL: Final = b'{"domain":"%s","label":"a","vid":"%s"}' % (str(UUID(int=1)).encode(), b"0" * 32)
 _CHECKS: Final = {"label": canonical.text, "vid": canonical.vid, "domain": canonical.uuid}
+
+_EXTENDED: Final = bytes.fromhex("80020000001300000000000000000000010000")
+_READ_BODY: Final = bytes(4) + PcrSelection.of(Alg.SHA256, [12]).encode() + b"\0\0\0\1\0\x20" + bytes(32)
+_READ: Final = b"\x80\1" + (10 + len(_READ_BODY)).to_bytes(4, "big") + bytes(4) + _READ_BODY
+"""Answers to TPM2_PCR_Extend and TPM2_PCR_Read."""
 
 
 def _quotes(*names: str) -> list[bytes]:
@@ -68,6 +73,12 @@ PARSERS: Final = (
         lambda: [PcrSelection.of(Alg.SHA256, [0, 7, 17]).encode(), PcrSelection(()).encode()],
         PcrSelection.decode,
     ),
+    Parser("vtpm.tpm2.pcr_command:check_extended", lambda: [_EXTENDED], pcr_command.check_extended),
+    Parser(
+        "vtpm.tpm2.pcr_command:read_value",
+        lambda: [_READ],
+        lambda raw: pcr_command.read_value(raw, Alg.SHA256, 12),
+    ),
     Parser("vtpm.tpm2.public:Public.decode", _publics, Public.decode),
     Parser(
         "vtpm.tpm2.public:Public.decode_sized",
@@ -104,6 +115,8 @@ NOT_PARSERS: Final = {
     "vtpm.channel:*": "carries TPM commands and responses; tests/vtpm/test_swtpm.py breaks the other end",
     "vtpm.lifeline:*": "a process, not bytes",
     "vtpm.manufacture:*": "runs swtpm_setup in a folder that it makes",
+    "vtpm.rawdevice:*": "a device; tests/vtpm/test_rawdevice.py answers with garbage",
+    "vtpm.tpm2.pcr_command:extend_command": "writes a command",
     "vtpm.nv:*": "values for a TPM",
     "vtpm.private:*": "checks owner and mode of a folder, reads nothing",
     "vtpm.relay:*": "a socket; tests/vtpm/test_relay.py sends it garbage",

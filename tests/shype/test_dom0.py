@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ from vtpm.tpm2.constants import Alg
 if TYPE_CHECKING:
     from shype.host.dom0 import Dom0Host
     from shype.host.service import Service
+    from tests.shype.conftest import Operator
     from vtpm.swtpm import Swtpm
 
 pytestmark = pytest.mark.host
@@ -62,7 +65,7 @@ class Machine:
         with device(self.swtpm.channel.exchange) as raw:
             first_act(binding.Xc(self.xen).report(), raw, self.log)
 
-    def host(self, **more: Any) -> Dom0Host:
+    def host(self) -> Dom0Host:
         from shype.host.dom0 import Dom0, Dom0Host
 
         dom0 = Dom0(
@@ -71,9 +74,22 @@ class Machine:
             ima=self.ima,
             driver=lambda contexts: self.xen.driver(dict(contexts)),
             tpm=lambda: nullcontext(self.swtpm.channel),
-            **more,
+            poll_seconds=0.2,
         )
         return Dom0Host(self.folder, (self.configs / "lab" / "host.yaml").read_bytes(), dom0)
+
+    @contextmanager
+    def serving(self, host: Dom0Host, serve: Callable[..., None]) -> Iterator[None]:
+        """Serve in a thread of this process, which has no signals to handle there."""
+        ready = threading.Event()
+        thread = threading.Thread(target=serve, args=(host, ready.set), daemon=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("signal.signal", lambda *_: None)
+            thread.start()
+            assert ready.wait(30)
+            yield
+            thread.join(30)
+        assert not thread.is_alive()
 
     def config(self, guest: str) -> bytes:
         return (self.configs / "lab" / f"{guest}.cfg").read_bytes()
@@ -322,3 +338,39 @@ def test_a_policy_that_counts_past_runs_starts_nothing(machine: Machine) -> None
         with pytest.raises(Exception, match="history") as refused:
             host.launch(machine.config("g1"))
     assert type(refused.value).__name__ in ("Undecided", "AccessDenied")
+
+
+def test_a_host_that_serves_polls_between_requests(
+    machine: Machine, host: Dom0Host, operator: Operator
+) -> None:
+    """And at once when it is due: an endless row of requests does not keep it from looking."""
+    from shype.host import service
+
+    with machine.serving(host, service.serve):
+        assert operator.status(host.folder)["found"] == []
+        machine.xen.stranger("miner")
+        deadline = time.monotonic() + 30
+        while not (found := operator.status(host.folder)["found"]):
+            assert time.monotonic() < deadline, "no poll came"
+        assert found[0]["name"] == "miner"
+        assert operator.shype("host", "poweroff", host.folder, "--json").exit == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "line"),
+    [
+        ((), 3, "no Xen runs under this system"),
+        (("--poll", "0"), 2, "0.1 to 60"),
+        (("--poll", "nan"), 2, "0.1 to 60"),
+        (("--poll", "x"), 2, "0.1 to 60"),
+    ],
+)
+def test_without_a_xen_the_command_says_so(
+    words: tuple[str, ...], exit_code: int, line: str, operator: Operator, short_tmp: Path
+) -> None:
+    description = operator.configs / "lab" / "host.yaml"
+    outcome = operator.shype(
+        "host", "boot", short_tmp / "host", "--xen", description, "--boot", short_tmp, *words
+    )
+    assert outcome.exit == exit_code
+    assert line in outcome.line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,3 +170,41 @@ def test_a_report_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(XenError):
         report.read({**FakeXen().xeninfo(), **change}, build_id, enforcing)
+
+
+RECORDED = {
+    "domid": 4,
+    "online_vcpus": 1,
+    "max_vcpu_id": 0,
+    "hvm": 0,
+    "dying": 0,
+    "crashed": 0,
+    "shutdown": 1,
+    "paused": 0,
+    "blocked": 1,
+    "running": 0,
+    "mem_kb": 163840,
+    "cpu_time": 9031426642,
+    "maxmem_kb": 164864,
+    "ssidref": 12,
+    "shutdown_reason": 0,
+    "cpupool": 0,
+    "handle": [26, 176, 0, 0, 0, 0, 64, 0, 128, 0, 0, 0, 0, 0, 0, 1],
+}
+"""A guest that had shut itself down, as the binding of a real Xen 4.17.5 listed it (tests/recordings/xen)."""
+
+
+def test_a_real_xens_entry_is_read() -> None:
+    (found,) = domaininfo.read([RECORDED], context)
+    assert found == DomainInfo(
+        4, "1ab00000-0000-4000-8000-000000000001", "sid 12", RunState.ENDED, 1, 9031426642, 40960, 41216
+    )
+
+
+def test_a_real_xls_listing_is_read(repository: Path) -> None:
+    raw = (repository / "tests/recordings/xen/xl-list.json").read_bytes()
+    assert xllist.parse(raw) == (
+        ListedDomain(0, "Domain-0", 256, 0),
+        ListedDomain(4, "g1", 256, 0),
+        ListedDomain(5, "g2", 512, 0),
+    )
