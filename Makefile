@@ -3,12 +3,17 @@
 # make check   format, lint, types, import contracts
 # make bench   measure beside a peer; prints ratios
 # make fuzz SECONDS=n   feed parsers what upsets them, n seconds each
+# make lab     boot a real Xen in QEMU, predict it, verify it from outside
+# make lab-smoke      the three boots of it that CI runs
+# make lab-shell CMD=…   a command, or a prompt, in the lab's dom0
 # make conformance      judge ../shared/vectors; writes docs/conformance.md
-.PHONY: demo test check bench fuzz conformance setup boot-files clean
+.PHONY: demo test check bench fuzz conformance lab lab-smoke lab-shell lab-setup setup boot-files clean
 
 BOOT ?= build/boot
 TESTFLAGS ?=
 SECONDS ?= 20
+LAB_PACKAGES = bc binutils bison busybox-static checkpolicy cryptsetup-bin dosfstools dpkg-dev e2fsprogs flex \
+  git grub-efi-amd64-bin kmod m4 make mtools ovmf qemu-system-x86 swtpm swtpm-tools xz-utils
 
 setup:
 	@tools/setup
@@ -36,6 +41,18 @@ fuzz: setup
 
 conformance: setup
 	@.venv/bin/python -m tools.conformance
+
+lab-setup:
+	@tools/setup $(LAB_PACKAGES)
+
+lab: lab-setup
+	@.venv/bin/python -m tests.lab run
+
+lab-smoke: lab-setup
+	@.venv/bin/python -m tests.lab smoke
+
+lab-shell: lab-setup
+	@.venv/bin/python -m tests.lab shell "$(CMD)"
 
 clean:
 	rm -rf .venv build

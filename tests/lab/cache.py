@@ -1,0 +1,68 @@
+"""What the lab makes once and keeps outside the repository, under a digest of all that it is made from."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.lab.tool import say
+
+KEPT: Final = 3
+"""Older makes of one thing stay this long: a branch and back costs no rebuild."""
+
+
+def default_folder() -> Path:
+    """``SHYPE_LAB_CACHE``, else shype/lab in the user's cache folder."""
+    if named := os.environ.get("SHYPE_LAB_CACHE"):
+        return Path(named).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shype" / "lab"
+
+
+class Cache:
+    """A folder of finished things. One user at a time; another waits."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder."""
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def made(self, name: str, made_from: str, make: Callable[[Path], None]) -> Path:
+        """Return the folder of ``name`` as ``make`` fills it for ``made_from``; made only if it is missing.
+
+        It appears whole or not at all.
+        """
+        target = self.folder / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
+        if target.is_dir():
+            os.utime(target)
+            return target
+        say(f"make {name}")
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=f".{name}-") as work:
+            new = Path(work) / "new"
+            new.mkdir()
+            make(new)
+            new.rename(target)
+        self._forget(name)
+        return target
+
+    def _forget(self, name: str) -> None:
+        digits = 16
+        found = [
+            each
+            for each in self.folder.iterdir()
+            if each.name.startswith(f"{name}-") and len(each.name) == len(name) + 1 + digits
+        ]
+        for old in sorted(found, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT:]:
+            shutil.rmtree(old)

@@ -1,0 +1,45 @@
+"""The firmware's part of the reference values: one boot of plain Linux on the lab's machine, recorded.
+
+A Xen host has no firmware log (facts/xen-lab.md, 4), so it comes from a boot without Xen, before any boot
+that is judged. It is made anew when OVMF, QEMU or the machine changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Final
+
+from tests.lab import machine
+from tests.lab.cache import Cache
+from tests.lab.machine import CODE, HARDWARE, VARIABLES, Machine, Tpm
+from tests.lab.tool import run, say
+from tests.recordings import record_firmware_log as recorder
+
+SECONDS: Final = 300
+SECOND_DISK: Final = 1 << 20
+"""Bytes: what is on dom0's disk does not matter to the firmware, that it is there does."""
+
+
+def recording(cache: Cache, kernel: Path, busybox: Path) -> Path:
+    """Return the event log of the lab's machine, checked against the TPM's registers."""
+    parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (CODE, VARIABLES)]
+    parts += [run("qemu-system-x86_64", "--version"), *HARDWARE, Path(machine.__file__).read_text()]
+
+    def make(new: Path) -> None:
+        say("record the firmware's event log (one boot of plain Linux)")
+        disk = recorder.boot_disk(new, kernel, busybox)
+        second = new / "second.img"
+        with second.open("wb") as file:
+            file.truncate(SECOND_DISK)
+        tpm = Tpm.manufacture(new / "tpm", banks=recorder.BANKS)
+        with Machine(new / "machine", (disk, second), tpm) as running:
+            running.wait_for(recorder.END, SECONDS)
+            found = recorder.read_console(running.said())
+        recorder.check(found, (new / "BOOTX64.EFI").read_bytes())
+        for path in new.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (new / "firmware.bin").write_bytes(found.log)
+
+    return cache.made("firmware", "\n".join(parts), make) / "firmware.bin"
