@@ -179,6 +179,6 @@ def _why(error: Exception) -> str:
         return "certificate-not-on-the-list"
     if isinstance(error, ssl.SSLError) and error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "no-certificate"
-    if isinstance(error, TimeoutError):
+    if isinstance(error, ConnectionAbortedError):  # as asyncio says that its handshake took too long
         return "handshake-too-slow"
     return "no-tls" if isinstance(error, ssl.SSLError) else "gone"

@@ -163,7 +163,7 @@ class AgentLink:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             self._tls.settimeout(max(deadline - time.monotonic(), 0.001))
             received = self._tls.recv(CHUNK)
-            if not received and self._http.their_state is h11.SEND_RESPONSE:
+            if not received and not self._http.trailing_data[0]:
                 raise ConnectionResetError("it ended before it answered")
             self._http.receive_data(received)
         if isinstance(event, h11.ConnectionClosed):
