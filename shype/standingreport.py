@@ -38,9 +38,12 @@ def clear(state: Path, host: str, why: str, now: datetime) -> Report:
     if host not in {each.host for each in standings.known(state)}:
         raise ShypeUsageError(f"{state}: no standing of {host[:80]!a}")
     with standings.hold(state, host) as kept:
-        kept.put(kept.standing.cleared(why, now))
+        failed = kept.standing.failed_at is not None
+        if failed:
+            kept.put(kept.standing.cleared(why, now))
         document: Json = {"standing": _document(kept.standing, now)}
-    return Report(Exit.OK, document, f"{host}: cleared; ask it anew: shype verify https://…")
+    text = "cleared; ask it anew: shype verify https://…" if failed else "no failure stands"
+    return Report(Exit.OK, document, f"{host}: {text}")
 
 
 def _document(standing: Standing, now: datetime) -> Json:

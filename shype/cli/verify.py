@@ -32,12 +32,10 @@ host says later.
 Exit: 0 affirming, 1 contraindicated (or warning), 2 wrong usage or a missing
 file, 3 not authentic or not well-formed, 4 inconclusive.
 
-Example, after 'shype host boot', 'shype enroll' and 'shype attest --nonce $NONCE':
+Example, after 'shype host boot', 'shype enroll', 'shype attest --nonce $NONCE', and 'shype host serve':
   shype verify evidence.json --reference reference.json --policy policy.yaml \\
     --nonce $NONCE --anchors anchors --profile embedded
-
-Example, after 'shype host serve' and 'shype enroll client-key -o auditor.pem':
-  shype verify https://127.0.0.1:8443 --host embedded --enroll --client auditor.pem \\
+  shype verify https://127.0.0.1:8443 --host embedded --enroll --client /tmp/auditor.pem \\
     --reference reference.json --policy policy.yaml --anchors anchors --profile embedded
 """
 

@@ -10,11 +10,13 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +49,11 @@ def verbs(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, str
         yield name, epilog[epilog.index("Example") :].partition("\n")[2]
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 EXAMPLES: Final = {name: text for group in GROUPS for name, text in verbs(parser_for(group), group)}
 ELSEWHERE: Final = frozenset({"demo"})
 """Run by tests/shype/test_demo.py: it takes half a minute."""
@@ -58,6 +65,7 @@ class Walk:
 
     room: Path
     done: dict[str, subprocess.CompletedProcess[str]] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
 
     def sh(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run a few lines; the person has nothing but the program and Debian's tools."""
@@ -77,6 +85,7 @@ class Walk:
     def here(self, text: str) -> str:
         """Return an example for this room, with one document asked of the verb that it is of."""
         text = text.replace("\\\n", " ").replace("/tmp/", f"{self.room}/tmp/")
+        text = text.replace("8443", str(self.port))
         text = text.replace("/var/lib/shype/usage", f"{self.room}/tmp/h/usage")
         text = text.replace("2026-11-01T00:00:00Z", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         return "\n".join(line for line in text.splitlines() if not line.strip().startswith("tools/"))
@@ -89,20 +98,36 @@ class Walk:
 
     def boot(self) -> subprocess.Popen[str]:
         """Run the example of ``host boot``, whose last line stays in the background."""
-        *before, last = self.here(EXAMPLES["host boot"]).strip().splitlines()
-        self.prepare("\n".join(before))
-        command = last.strip().removesuffix("&").replace("shype host boot", "exec shype host boot --json")
-        path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
-        kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-        process = subprocess.Popen(
-            ["/bin/bash", "-c", command],
-            cwd=self.room, env={"PATH": path, **kept}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        process = self._background("host boot")
         end = time.monotonic() + READY_SECONDS
         while self.sh(f"shype host status {self.room}/tmp/h").returncode and process.poll() is None:
             assert time.monotonic() < end, "the host does not come up"
         return process
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Run the example of ``host serve`` for as long as it is needed."""
+        process = self._background("host serve")
+        assert process.stderr is not None
+        try:
+            assert "answers at" in process.stderr.readline()
+            yield
+        finally:
+            process.terminate()
+            out, err = process.communicate(timeout=READY_SECONDS)
+            self.done["host serve"] = subprocess.CompletedProcess("host serve", process.returncode, out, err)
+
+    def _background(self, verb: str) -> subprocess.Popen[str]:
+        *before, last = self.here(EXAMPLES[verb]).strip().splitlines()
+        self.prepare("\n".join(before))
+        command = last.strip().removesuffix("&").replace(f"shype {verb}", f"exec shype {verb} --json")
+        path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+        kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        return subprocess.Popen(
+            ["/bin/bash", "-c", command],
+            cwd=self.room, env={"PATH": path, **kept}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
 
 def carried_out(walk: Walk) -> None:
@@ -120,6 +145,15 @@ def carried_out(walk: Walk) -> None:
     walk.example("pcrs predict")
     walk.example("pcrs reference")
     walk.example("attest")
+    walk.example("enroll client-key")
+    walk.example("result jwk")
+    walk.prepare("cp configs/policies/datacenter.yaml policy.yaml && mkdir anchors/enrolled")
+    walk.prepare("cp tmp/enrolment.json anchors/enrolled/embedded.json")
+    signed = EXAMPLES["verify"].replace(
+        "evidence.json", "evidence.json --ear ear.jwt --ear-key ear-key.pem", 1
+    )
+    with walk.serving():
+        walk.example("verify", signed)
     walk.prepare("shype domain launch configs/hosts/cola-db.cfg --host tmp/h --tenant cola")
     walk.example("domain connect")
     walk.example("domain run")
@@ -132,14 +166,8 @@ def carried_out(walk: Walk) -> None:
     walk.prepare("cp tmp/enrolment.json host1.json && cp reference.json host1.reference.json")
     walk.example("meter export")
     walk.example("audit")
-    walk.example("result jwk")
-    walk.prepare("cp configs/policies/datacenter.yaml policy.yaml && mkdir anchors/enrolled")
-    walk.prepare("cp tmp/enrolment.json anchors/enrolled/embedded.json")
-    signed = EXAMPLES["verify"].replace(
-        "evidence.json", "evidence.json --ear ear.jwt --ear-key ear-key.pem", 1
-    )
-    walk.example("verify", signed)
     walk.example("result verify")
+    walk.example("result standing")
     for verb, text in EXAMPLES.items():
         if verb not in walk.done and "/tmp/h" in text and verb not in {"host boot", "host poweroff"}:
             walk.example(verb)

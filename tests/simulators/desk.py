@@ -22,7 +22,9 @@ from acm.xmlexport import export_policy
 from attest.ear_issue import Issue, make_ear
 from attest.enrolment import Enrolment
 from attest.reference import HypervisorReference, ReferenceValues
+from attest.result import Verdict
 from attest.signer import MemoryKey
+from attest.standing import Standing
 from metering.export import export
 from metering.key import METER_PCRS
 from shype.earcheck import jwk
@@ -170,6 +172,18 @@ COMMANDS: Final = (
         ("ear.jwt", "ear-key.jwk"),
     ),
     Command(("result", "jwk", "ear-key.pem"), ("ear-key.pem",)),
+    Command(("result", "standing", "anchors"), ("anchors/standings/xen1.example.json",), 1),
+    Command(
+        ("result", "clear", "cleared", "--host", "xen1.example", "--why", "a planned update"),
+        ("cleared/standings/xen1.example.json",),
+    ),
+    Command(
+        (
+            *("enroll", "client-key", "--name", "auditor", "-o", "made-auditor.pem"),
+            *("--certificate", "made-auditor.crt"),
+        ),
+        (),
+    ),
     Command(("meter", "show", "usage"), ("usage/leaves", "usage/checkpoint")),
     Command(
         ("meter", "export", "usage", "-o", "made-export"),
@@ -217,6 +231,9 @@ def _relying_party(folder: Path) -> None:
     (folder / "anchors" / "enrolled").mkdir(parents=True)
     (folder / "anchors" / "maker.pem").write_bytes(Ca().pem())
     (folder / "anchors" / "enrolled" / f"{host.name}.json").write_bytes(enrolled.encode())
+    for place in ("anchors", "cleared"):
+        (folder / place / "standings").mkdir(parents=True)
+        (folder / place / "standings" / f"{host.name}.json").write_bytes(_failed(host.name).encode())
     (folder / "policy.yaml").write_bytes(POLICY)
     (folder / "wall.yaml").write_bytes(
         POLICY.replace(b"  conflict_sets:", b"  history: true\n  conflict_sets:")
@@ -234,6 +251,14 @@ def _relying_party(folder: Path) -> None:
     issue = Issue(build="shype", now=int(datetime.now(UTC).timestamp()), seconds=3600, audience=None)
     (folder / "ear.jwt").write_text(make_ear(host.verify(), MemoryKey.from_pem(KEY), issue))
     (folder / "ear-key.jwk").write_text(jwk(folder / "ear-key.pem").text)
+
+
+def _failed(host: str) -> Standing:
+    """A host that was affirming once, and then was not."""
+    now, life = datetime(2026, 11, 1, 12, tzinfo=UTC), timedelta(minutes=5)
+    good = Standing(host).judged(Verdict.AFFIRMING, (), good=True, now=now, lifetime=life)
+    codes = ("domain-stopped",)
+    return good.judged(Verdict.CONTRAINDICATED, codes, good=False, now=now + life, lifetime=life)
 
 
 def _quote(folder: Path) -> None:
