@@ -45,10 +45,10 @@ def enrolled(party: Party, record: dict[str, bytes], request: pytest.FixtureRequ
 @pytest.fixture
 def twin(short_tmp: Path, repository: Path) -> Path:
     """A host of the same name and description with a TPM of its own, switched off."""
-    from shype.host import embedded
+    from shype.host import creation
 
     made = short_tmp / "twin"
-    embedded.create(made, (repository / "configs" / "hosts" / "embedded.yaml").read_bytes())
+    creation.create(made, (repository / "configs" / "hosts" / "embedded.yaml").read_bytes())
     return made
 
 
