@@ -33,6 +33,8 @@ BINDINGS: Final = "/usr/lib/xen-4.17/lib/python"
 OURS: Final = ("acm", "attest", "hypervisor", "metering", "shype", "vtpm", "configs")
 UNUSED: Final = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/lib/systemd")
 FOLDERS: Final = ("proc", "sys", "dev", "run", "tmp", "root", "boot", "var", "etc", "mnt")
+PASSWD: Final = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+GROUP: Final = "root:x:0:\nnogroup:x:65534:\n"
 DISK_UUID: Final = "a1a1a1a1-0000-4000-8000-000000000001"
 SALT: Final = "73687970652d6c6162"
 SPARE: Final = 24 << 20
@@ -97,12 +99,14 @@ def base(cache: Cache, apt: Apt) -> Path:
             shutil.rmtree(tree / name, ignore_errors=True)
         for name in FOLDERS:
             (tree / name).mkdir(exist_ok=True)
+        (tree / "etc" / "passwd").write_text(PASSWD)
+        (tree / "etc" / "group").write_text(GROUP)
         _applets(tree)
         _dependencies(new, tree)
         (tree / SITE / "xen.pth").write_text(f"{BINDINGS}\n")
         _compile(tree, "usr/lib/python3.11", SITE, BINDINGS.lstrip("/"))
 
-    return cache.made("userland", "\n".join((*pinned, dependencies, "2")), make) / "tree"
+    return cache.made("userland", "\n".join((*pinned, dependencies, PASSWD, GROUP)), make) / "tree"
 
 
 def _applets(tree: Path) -> None:
