@@ -8,6 +8,7 @@ derives another key, which no certificate is for.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -30,11 +31,6 @@ _LOW: Final = (
 """Attributes of the templates L-1 and L-2 (B.3)."""
 _HIGH: Final = _LOW | Attributes.USER_WITH_AUTH
 """Attributes of the templates H-1 to H-7 (B.4)."""
-_SYMMETRIC: Final = {
-    Alg.SHA256: Symmetric(Alg.AES, 128, Alg.CFB),
-    Alg.SHA384: Symmetric(Alg.AES, 256, Alg.CFB),
-    Alg.SHA512: Symmetric(Alg.AES, 256, Alg.CFB),
-}
 _POLICY_C: Final = {
     Alg.SHA256: "3767e2edd43ff45a3a7e1eaefcef78643dca964632e7aad82c673a30d8633fde",
     Alg.SHA384: "d6032ce61f2fb3c240eb3cf6a33237ef2b6a16f4293c22b455e261cffd217ad5"
@@ -43,8 +39,39 @@ _POLICY_C: Final = {
     "ba5388dd1dea702f35240c184933121e2c61b8f50d3ef91393a49a38c3f73fc8",
 }
 """PolicyC of B.6.4: PolicyAuthorizeNV with the index of the nameAlg."""
-_RSA_BITS: Final = frozenset({2048, 3072, 4096})
-_CURVES: Final = frozenset({Curve.NIST_P256, Curve.NIST_P384})
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One template of annex B: ``key`` is the size of an RSA key in bits, or a curve."""
+
+    name: str
+    key: int | Curve
+    name_alg: Alg
+    high: bool
+
+    def fits(self, public: Public) -> bool:
+        """Tell whether nameAlg, attributes, policy, symmetric algorithm and key are those of the template."""
+        attributes, policy = _kind(self.name_alg, high=self.high)
+        symmetric = Symmetric(Alg.AES, 128 if self.name_alg is Alg.SHA256 else 256, Alg.CFB)
+        return (
+            public.name_alg is self.name_alg
+            and (public.attributes, public.auth_policy) == (attributes, policy)
+            and (public.symmetric, public.signing) == (symmetric, Scheme())
+            and _size(public.parameters) == self.key
+        )
+
+
+TEMPLATES: Final = (
+    Template("L-1", 2048, Alg.SHA256, high=False),
+    Template("L-2", Curve.NIST_P256, Alg.SHA256, high=False),
+    Template("H-1", 2048, Alg.SHA256, high=True),
+    Template("H-2", Curve.NIST_P256, Alg.SHA256, high=True),
+    Template("H-3", Curve.NIST_P384, Alg.SHA384, high=True),
+    Template("H-6", 3072, Alg.SHA384, high=True),
+    Template("H-7", 4096, Alg.SHA384, high=True),
+)
+"""Low and high range. Left out: H-4 (P-521) and H-5 (SM2), for which nothing here makes credentials."""
 
 
 class EkFailure(StrEnum):
@@ -76,24 +103,31 @@ def decode_ek(raw: bytes) -> Public:
 
 def check_ek(public: Public) -> None:
     """Raise EkError unless ``public`` is an EK of a TCG template with a key that credentials are made for."""
-    if public.name_alg not in _SYMMETRIC:
-        raise EkError(EkFailure.TEMPLATE, f"no template has nameAlg {public.name_alg.name}")
-    if (public.attributes, public.auth_policy) not in _kinds(public.name_alg):
-        what = f"attributes {public.attributes:#010x} with this policy are in no TCG template"
+    if not any(template.fits(public) for template in TEMPLATES):
+        what = f"{_describe(public)}: these attributes, policy and algorithms are in no TCG template"
         raise EkError(EkFailure.TEMPLATE, what)
-    if public.symmetric != _SYMMETRIC[public.name_alg] or public.signing != Scheme():
-        raise EkError(EkFailure.TEMPLATE, "symmetric algorithm or scheme are those of no TCG template")
     match public.parameters:
-        case RsaKey(bits, exponent, _):
-            strong = bits in _RSA_BITS and exponent in {0, DEFAULT_EXPONENT}
-        case EccKey(curve, kdf, _, _):
-            strong = curve in _CURVES and kdf == Scheme()
-    if not strong:
-        raise EkError(EkFailure.STRENGTH, "neither RSA-2048 to 4096 with exponent 65537, nor P-256, P-384")
+        case RsaKey(_, exponent, _):
+            usual = exponent in {0, DEFAULT_EXPONENT}
+        case EccKey(_, kdf, _, _):
+            usual = kdf == Scheme()
+    if not usual:
+        raise EkError(EkFailure.STRENGTH, "an exponent other than 65537, or a key derivation scheme")
 
 
-def _kinds(alg: Alg) -> tuple[tuple[Attributes, bytes], ...]:
-    """Return (attributes, authPolicy) of templates with this nameAlg: PolicyA (B.6.2), PolicyB (B.6.5)."""
+def _kind(alg: Alg, *, high: bool) -> tuple[Attributes, bytes]:
+    """Return attributes and authPolicy of low and high templates: PolicyA (B.6.2), PolicyB (B.6.5)."""
     policy_a = policy_secret(alg, Hierarchy.ENDORSEMENT.to_bytes(4, "big"))
-    policy_b = policy_or(alg, [policy_a, bytes.fromhex(_POLICY_C[alg])])
-    return (_LOW, policy_a), (_HIGH, policy_b)
+    if not high:
+        return _LOW, policy_a
+    return _HIGH, policy_or(alg, [policy_a, bytes.fromhex(_POLICY_C[alg])])
+
+
+def _size(parameters: RsaKey | EccKey) -> int | Curve:
+    return parameters.bits if isinstance(parameters, RsaKey) else parameters.curve
+
+
+def _describe(public: Public) -> str:
+    size = _size(public.parameters)
+    key = size.name if isinstance(size, Curve) else f"RSA-{size}"
+    return f"{key} with {public.name_alg.name} and attributes {public.attributes:#010x}"

@@ -217,6 +217,22 @@ class TestTemplates:
                 check_ek(public)
             assert error.value.failure in {EkFailure.TEMPLATE, EkFailure.STRENGTH}
 
+    def test_6_parts_of_different_templates(self) -> None:
+        """Each part stands in some template, and all of them in none."""
+        p256, p384, rsa2048 = EK_ECC_P256.public, EK_ECC_P384.public, EK_RSA_2048.public
+        for public in (
+            replace(p256, parameters=p384.parameters),
+            replace(p384, parameters=p256.parameters),
+            replace(p384, parameters=rsa2048.parameters),
+            replace(p384, symmetric=p256.symmetric),
+            replace(p384, attributes=p256.attributes),
+            replace(p384, auth_policy=p256.auth_policy),
+            replace(rsa2048, parameters=replace(rsa2048.parameters, bits=3072)),
+        ):
+            with pytest.raises(EkError) as error:
+                check_ek(public)
+            assert error.value.failure is EkFailure.TEMPLATE
+
     @pytest.mark.parametrize(
         "raw", [b"", b"\0" * 10, b"\0" * 10_000, (RECORDED / "ek.pub").read_bytes() + b"\0"]
     )
