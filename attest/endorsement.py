@@ -122,7 +122,11 @@ class Anchors:
 
         Raises EndorsementError for a file that is no certificate, AttestUsageError if there is no root.
         """
-        found = [certificate for raw in files for certificate in decode_certificates(raw)]
+        return cls.of([certificate for raw in files for certificate in decode_certificates(raw)])
+
+    @classmethod
+    def of(cls, found: Sequence[Certificate]) -> Anchors:
+        """Tell roots from intermediates; raises AttestUsageError if there is no root."""
         roots = tuple(each for each in found if each.subject == each.issuer)
         if not roots:
             raise AttestUsageError(

@@ -22,7 +22,8 @@ to see to: make a new one each time (openssl rand -hex 32).
 
 --anchors DIR holds the CA certificates of TPM makers (*.pem) and the enrolment
 records of your hosts (enrolled/HOST.json, from 'shype enroll'). Beside a record
-HOST.clock is written: what the host's TPM said last. It must not go back.
+HOST.clock is written: what the host's TPM said last. It must not go back; take
+the file away only for a host whose TPM you know was cleared.
 
 With a URL, --enroll has an unknown host prove its TPM and adds its record; that
 this is the TPM of the machine you mean is for you to know. How each host stood

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from attest.session import SessionError
 from attest.session_file import decode_session, encode_session
 from attest.session_state import State
+from shype.enrolments import existing_store
 from tests.schemas import validator
 from tests.shype.test_verify_cli import Folder, Outcome
 from tests.simulators.host import NONCE, Host
@@ -144,6 +147,27 @@ def test_host_enrolled_anew_does_not_answer_for_the_old_key(registrar: Registrar
     refused = registrar.judge()
     assert (refused.exit, codes(refused)) == (3, ["session-other-key"])
     assert codes(registrar.judge()) == ["session-failed"]
+
+
+def test_21_two_verifiers_with_one_answer(registrar: Registrar) -> None:
+    """Both read the same evidence at once: one of them uses the nonce up, the other is refused."""
+    registrar.answer(registrar.nonce())
+    taken: list[str] = []
+
+    def take() -> None:
+        try:
+            with existing_store(registrar.path / "anchors") as store, store.session(HOST) as session:
+                session.receive(HOST, now=datetime.now(UTC))
+                taken.append("judged")
+        except SessionError as error:
+            taken.append(error.code)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == [*["evidence-twice"] * 3, "judged"]
 
 
 def test_crash_while_judging_uses_the_nonce_up(registrar: Registrar, monkeypatch: pytest.MonkeyPatch) -> None:
