@@ -157,22 +157,27 @@ def decode_certificates(raw: bytes) -> list[Certificate]:
 
     Text around the blocks of a PEM file is passed over (RFC 7468, 2); a block of another kind is refused.
     """
+    return [Certificate.decode(der) for der in _each(raw)]
+
+
+def decode_certificate(raw: bytes) -> Certificate:
+    """Return the only certificate of a PEM or DER file; raises EndorsementError."""
+    found = _each(raw)
+    if len(found) != 1:
+        raise _malformed(f"{len(found)} certificates where one is expected")
+    return Certificate.decode(found[0])
+
+
+def _each(raw: bytes) -> list[bytes]:
+    """Return the bytes of each certificate in a file; none is read yet."""
     if _BEGIN not in raw:
-        return [Certificate.decode(raw)]
+        return [raw]
     if len(raw) > MAX_FILE:
         raise _malformed(f"a PEM file of {len(raw)} bytes; at most {MAX_FILE} are read")
     blocks = _BLOCK.findall(raw)
     if len(blocks) != raw.count(_BEGIN):
         raise _malformed("not PEM certificates: a block that does not end, or is of another kind")
-    return [Certificate.decode(_body(block)) for block in blocks]
-
-
-def decode_certificate(raw: bytes) -> Certificate:
-    """Return the only certificate of a PEM or DER file; raises EndorsementError."""
-    found = decode_certificates(raw)
-    if len(found) != 1:
-        raise _malformed(f"{len(found)} certificates where one is expected")
-    return found[0]
+    return [_body(block) for block in blocks]
 
 
 def _body(block: bytes) -> bytes:

@@ -66,7 +66,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--require-pcrs",
         type=_selection,
         metavar="ALG:LIST",
-        help="PCRs that must be in the quote: sha256:0,1,7 or sha256:0-7+sha384:0",
+        help="PCRs that must be in the quote, and its only banks: sha256:0,1,7 or sha256:0-7+sha384:0",
     )
 
 

@@ -20,6 +20,7 @@ from attest.result import Verdict
 from attest.session import MAX_ROUNDS, Session, SessionError
 from attest.session_state import REFUSALS, TRANSITIONS, Event, SessionFailure, State, refusal
 from tests.attest.test_enrolment import NOW, SECRET, challenge, enrolment
+from tests.conftest import REPOSITORY
 
 NONCE = bytes(range(100, 132))
 OTHER = bytes(range(200, 232))
@@ -125,6 +126,17 @@ class TestTable:
 
     def test_an_end_has_no_way_out(self) -> None:
         assert {state for state, events in TRANSITIONS.items() if not events} == {State.FAILED, State.EXPIRED}
+
+    def test_the_page_has_the_same_table(self) -> None:
+        lines = (REPOSITORY / "docs" / "enrolment.md").read_text().splitlines()
+        rows = [
+            [cell.strip() for cell in line.strip("| ").split("|")] for line in lines if line.startswith("| ")
+        ]
+        shown = {(row[0], state) for row in rows[1:] if row[0] in set(State) for state in row[2].split("; ")}
+        ends = {State.FAILED, State.EXPIRED}
+        assert shown == {
+            (a, b) for a, events in TRANSITIONS.items() for b in events.values() if b not in ends
+        }
 
     def test_refusals_are_for_what_is_not_allowed(self) -> None:
         for event, states in REFUSALS.items():
