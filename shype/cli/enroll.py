@@ -206,11 +206,11 @@ def _nonce(arguments: argparse.Namespace) -> Report:
         return os.urandom(NONCE_SIZE)
 
     check_source(draw)
-    now = datetime.now(UTC)
+    now, lifetime = datetime.now(UTC), _seconds(arguments.valid_for)
     try:
         with existing_store(arguments.state) as store:
-            session = _session(store, arguments.host, now)
-            nonce = session.send_nonce(draw(), now=now, lifetime=_seconds(arguments.valid_for))
+            session = _session(store, arguments.host, now, lifetime)
+            nonce = session.send_nonce(draw(), now=now, lifetime=lifetime)
             store.put_session(session)
     except AttestInputError as error:
         return _refused(arguments.host, error, {"nonce": None})
@@ -222,19 +222,23 @@ def _nonce(arguments: argparse.Namespace) -> Report:
     return Report(Exit.OK, {**_head(arguments.host, "asked"), "nonce": made}, nonce.value.hex())
 
 
-def _session(store: EnrolmentStore, host: str, now: datetime) -> Session:
-    """Return the session that goes on, or a new one with a host that is enrolled."""
+def _session(store: EnrolmentStore, host: str, now: datetime, lifetime: timedelta) -> Session:
+    """Return the session that goes on as long as the nonce, or a new one with a host that is enrolled."""
     from attest.session import ID_SIZE, Session, SessionError
     from attest.session_state import SessionFailure, State
 
     enrolment = store.enrolment(host)
     found = store.find_session(host)
-    if found is not None and now <= found.expires_at:
-        if found.state is State.CHALLENGED:
-            what = f"{host}: a challenge is open: answer it first (shype enroll complete)"
-            raise SessionError(SessionFailure.ORDER, what)
-        if found.state in {State.ENROLLED, State.JUDGED} and found.ak_name == enrolment.ak_name:
-            return found
+    if found is not None and found.challenge is not None and now <= found.challenge.expires_at:
+        what = f"{host}: a challenge is open: answer it first (shype enroll complete)"
+        raise SessionError(SessionFailure.ORDER, what)
+    if (
+        found is not None
+        and found.state in {State.ENROLLED, State.JUDGED}
+        and found.ak_name == enrolment.ak_name
+        and now + lifetime < found.expires_at
+    ):
+        return found
     session = Session.create(host, os.urandom(ID_SIZE), now=now)
     session.recognise(enrolment, now=now)
     return session

@@ -15,6 +15,7 @@ from attest.session import SessionError
 from attest.session_file import decode_session, encode_session
 from attest.session_state import State
 from shype.enrolments import existing_store
+from tests.parsers.of_attest import sessions
 from tests.schemas import validator
 from tests.shype.test_verify_cli import Folder, Outcome
 from tests.simulators.host import NONCE, Host
@@ -238,22 +239,34 @@ def test_lifetime_out_of_bounds_is_wrong_usage(registrar: Registrar, seconds: st
     assert registrar.ask("--valid-for", seconds).exit == 2
 
 
-def test_open_challenge_is_not_thrown_away(registrar: Registrar) -> None:
-    session = decode_session(registrar_session(registrar))
-    assert session.state is State.NONCE_SENT
-    from tests.parsers.of_attest import sessions
-
-    challenged = decode_session(sessions()[0])
-    challenged.host = HOST
-    assert challenged.challenge is not None
-    raw = json.loads(encode_session(challenged))
-    raw["challenge"]["host"] = HOST
+def put_challenged(registrar: Registrar, expires_at: datetime) -> None:
+    """An enrolled host is challenged anew, perhaps for another key."""
+    registrar.nonce()
+    raw = json.loads(sessions()[0])
+    raw["host"] = raw["challenge"]["host"] = HOST
     raw["expires_at"] = "2099-01-01T00:00:00Z"
+    raw["challenge"]["expires_at"] = f"{expires_at:%Y-%m-%dT%H:%M:%SZ}"
     registrar.kept.write_text(json.dumps(raw))
+
+
+def test_open_challenge_is_not_thrown_away(registrar: Registrar) -> None:
+    put_challenged(registrar, datetime.now(UTC) + timedelta(minutes=5))
     refused = registrar.ask("--json")
     assert (refused.exit, codes(refused)) == (1, ["session-order"])
 
 
-def registrar_session(registrar: Registrar) -> bytes:
-    registrar.nonce()
-    return registrar.kept.read_bytes()
+def test_challenge_that_nobody_answered_in_time_is_no_hindrance(registrar: Registrar) -> None:
+    put_challenged(registrar, datetime.now(UTC) - timedelta(minutes=5))
+    registrar.answer(registrar.nonce())
+    assert registrar.judge().exit == 0
+
+
+def test_session_that_ends_before_the_nonce_is_not_gone_on_with(registrar: Registrar) -> None:
+    registrar.answer(registrar.nonce())
+    assert registrar.judge().exit == 0
+    raw = json.loads(registrar.kept.read_text())
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    registrar.kept.write_text(json.dumps({**raw, "expires_at": f"{soon:%Y-%m-%dT%H:%M:%SZ}"}))
+    asked = registrar.ask("--json", "--valid-for", "600").document["nonce"]
+    assert asked["session"] != raw["id"]
+    assert asked["expires_at"] > f"{soon:%Y-%m-%dT%H:%M:%SZ}"
