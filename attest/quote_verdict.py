@@ -12,8 +12,8 @@ It judges a quote, not a platform. Steps in order; a step that finds the evidenc
 6. a bank stronger than SHA-1 is in the quote, unless SHA-1 was asked for by name;
 7. the PCRs that are asked for prove something;
 8. the TPM does not doubt its own clock (Part 2, 10.11.1: safe);
-9. clock, counters and firmware go on from an earlier quote by the same key, if one is given
-   (:mod:`attest.quote_history`).
+9. clock, counters and firmware go on from an earlier quote by the same key, and from what was remembered of
+   the host, where either is given (:mod:`attest.quote_went_on`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Final
 
 from attest.ak import AkError, AkFailure, BareKey, decode_ak
 from attest.enrolment import Enrolment
-from attest.errors import AttestUsageError
 from attest.eventlog.belief import believe, told
 from attest.eventlog.log import EventLog, EventLogError, LogFormat
 from attest.eventlog.read import parse
@@ -41,10 +40,9 @@ from attest.quote import (
     verify_quote,
 )
 from attest.quote_enrolled import check_place, enrolled_key
-from attest.quote_history import Told
+from attest.quote_history import QuoteHistory
+from attest.quote_went_on import went_on
 from attest.result import Reason, Verdict, worst
-from vtpm.errors import StructureError
-from vtpm.tpm2.attestation import Attest
 from vtpm.tpm2.constants import Alg
 
 if TYPE_CHECKING:
@@ -167,8 +165,9 @@ def judge_quote(
     nonce: bytes,
     required: PcrSelection | None = None,
     enrolment: Enrolment | None = None,
+    history: QuoteHistory | None = None,
 ) -> QuoteVerdict:
-    """Judge a quote against a challenge, the PCRs that it must cover, and the record of its host.
+    """Judge a quote against a challenge, the PCRs that it must cover, and what is known of its host.
 
     Never raises for what is shown; AttestUsageError for a nonce that no quote can carry.
     """
@@ -195,8 +194,10 @@ def judge_quote(
         _check_bank(run, verified, required)
         _check_registers(run, verified, required)
         _check_clock(run, verified)
-        if shown.earlier is not None:
-            _check_earlier(run, key, verified, *shown.earlier)
+        since = went_on(key, verified, earlier=shown.earlier, history=history, enrolment=enrolment)
+        if since is not None:
+            (run.failed if since else run.checked).append(Check.EARLIER)
+            run.reasons += since
     return run.end(verified)
 
 
@@ -336,24 +337,3 @@ def _check_clock(run: _Run, verified: VerifiedQuote) -> None:
     else:
         what = "the TPM says that its clock may have been higher before (safe = NO)"
         run.fail(Check.CLOCK, "clock-unsafe", what, Verdict.INCONCLUSIVE)
-
-
-def _check_earlier(
-    run: _Run, key: Public | BareKey, verified: VerifiedQuote, message: bytes, signature: bytes
-) -> None:
-    """Step 7. The nonce of the earlier quote was checked when it was new."""
-    try:
-        nonce = Attest.decode(message).extra_data
-        before = verify_quote(key, message, signature, extra_data=nonce)
-    except (QuoteError, StructureError, AttestUsageError) as error:
-        run.fail(Check.EARLIER, "earlier-quote-invalid", f"the earlier quote: {error}", Verdict.NONE)
-        return
-    told, then = (Told(each.clock, each.firmware_version) for each in (verified, before))
-    if back := told.contradicts(then):
-        run.fail(Check.EARLIER, "clock-back", back, Verdict.NONE)
-    elif changed := told.firmware_changed(then):
-        run.fail(Check.EARLIER, "tpm-firmware-changed", changed, Verdict.CONTRAINDICATED)
-    elif resumed := told.resumed(then.clock.reset_count, then.clock.restart_count):
-        run.fail(Check.EARLIER, "tpm-resumed", resumed, Verdict.CONTRAINDICATED)
-    else:
-        run.checked.append(Check.EARLIER)

@@ -101,10 +101,23 @@ def open_store(root: Path) -> Iterator[EnrolmentStore]:
 @contextmanager
 def existing_store(root: Path) -> Iterator[EnrolmentStore]:
     """Like ``open_store`` for a folder that must be there; raises ShypeUsageError."""
-    if not root.is_dir():
-        raise ShypeUsageError(f"{root}: no such folder; 'shype enroll challenge' makes it")
+    _check_folder(root)
     with open_store(root) as store:
         yield store
+
+
+def record_of(root: Path, host: str) -> tuple[Path, Enrolment]:
+    """Return the file of a host's enrolment, and what it says; it is replaced whole, so no lock is needed.
+
+    Raises ShypeUsageError for a folder that is missing, EnrolmentError for a host without a record.
+    """
+    _check_folder(root)
+    return root / "enrolled" / f"{host}.json", EnrolmentStore(root).enrolment(host)
+
+
+def _check_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise ShypeUsageError(f"{root}: no such folder; 'shype enroll challenge' makes it")
 
 
 def _enrolment(path: Path) -> Enrolment:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from shype.report import Exit, Json, Report
 
 if TYPE_CHECKING:
     from attest.quote import VerifiedQuote
-    from attest.quote_verdict import QuoteVerdict, ShownQuote
+    from attest.quote_verdict import QuoteVerdict
     from vtpm.tpm2.pcrs import PcrSelection
 
 _VERIFY = """\
@@ -26,7 +25,8 @@ PEM key, enrolment) stands under not_checked.
   --pcrs       tpm2_quote -o, -F serialized or -F values
   --eventlog   binary_bios_measurements, or a CEL-JSON log
   --enrolment  record of the host ('shype enroll complete'): the key must be its
-  --session    the registrar's folder: record and nonce of --host, used up by this
+  --session    the registrar's folder: record, nonce (used up by this) and last clock
+               of --host
   --earlier-…  message and signature of a quote by this key that you judged before
 
 Exit: 0 affirming, 1 contraindicated, 2 wrong usage, 3 not authentic or not
@@ -76,6 +76,7 @@ def _verify(arguments: argparse.Namespace) -> Report:
     from attest.result import Verdict
     from shype.errors import ShypeUsageError
     from shype.files import read
+    from shype.quoteanswer import judge_answer
 
     before = (arguments.earlier_message, arguments.earlier_signature)
     if (before[0] is None) != (before[1] is None):
@@ -94,7 +95,7 @@ def _verify(arguments: argparse.Namespace) -> Report:
         record = Enrolment.decode(read(arguments.enrolment, MAX_FILE)) if arguments.enrolment else None
         answer = judge_quote(shown, nonce=arguments.nonce, required=arguments.require_pcrs, enrolment=record)
     else:
-        answer = _judge_answer(arguments, shown)
+        answer = judge_answer(arguments.session, arguments.host, shown, arguments.require_pcrs)
     exits = {
         Verdict.AFFIRMING: Exit.OK,
         Verdict.WARNING: Exit.REFUSED,
@@ -105,21 +106,6 @@ def _verify(arguments: argparse.Namespace) -> Report:
     reason = answer.reasons[-1] if answer.verdict is Verdict.NONE else None
     line = f"{reason.code}: {reason.detail}" if reason else ""
     return Report(exits[answer.verdict], _document(answer), _text(answer), line)
-
-
-def _judge_answer(arguments: argparse.Namespace, shown: ShownQuote) -> QuoteVerdict:
-    """Judge with the nonce of a kept session, which is used up before anything else."""
-    from attest.quote_verdict import judge_quote
-    from shype.enrolments import existing_store
-
-    now = datetime.now(UTC)
-    with existing_store(arguments.session) as store:
-        enrolment = store.enrolment(arguments.host)
-        with store.session(arguments.host) as session:
-            nonce = session.receive(arguments.host, now=now, ak_name=enrolment.ak_name)
-            answer = judge_quote(shown, nonce=nonce, required=arguments.require_pcrs, enrolment=enrolment)
-            session.judged(answer.verdict, now=now)
-    return answer
 
 
 def _document(answer: QuoteVerdict) -> Json:

@@ -265,6 +265,7 @@ PARSERS: Final = (
 )
 
 NOT_PARSERS: Final = {
+    "attest.quote_went_on:went_on": "verify_quote reads an earlier quote as any other",
     "attest.quote:endorsed_signers": "hashes a Name that a record was read with",
     "attest.json_record:*": "fed through Enrolment.decode, Challenge.decode and decode_session",
     "attest.nonce:*": "compares random bytes, reads nothing in them",

@@ -186,6 +186,8 @@ PARSERS: Final = (
 
 NOT_PARSERS: Final = {
     "shype.enrolments:existing_store": "open_store, for a folder that is there",
+    "shype.enrolments:record_of": "a record, as open_store reads it",
+    "shype.quoteanswer:*": "what judge_quote judges, and sessions as open_store reads them",
     "shype.demo.*": "the demo's own folders and processes",
     "shype.files:*": "reads and writes bytes of any kind",
     "shype.firstact:first_act": "where the log is to be",

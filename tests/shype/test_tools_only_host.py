@@ -150,6 +150,35 @@ def test_21_quote_for_an_earlier_nonce(desk: Desk) -> None:
     assert codes(desk.judge("ecdsa.pub", SESSION)[1]) == ["session-failed"]
 
 
+def test_36_clock_is_remembered(desk: Desk) -> None:
+    """A second quote goes on from the first; a memory of a later one shows that the clock went back."""
+    desk.enrol("ecdsa")
+    desk.host.quote("ecdsa", desk.nonce())
+    assert "earlier-quote" in desk.judge("ecdsa.pub", SESSION)[1]["not_checked"]
+    desk.host.quote("ecdsa", desk.nonce())
+    code, document = desk.judge("ecdsa.pub", SESSION)
+    assert (code, "earlier-quote" in document["checked"]) == (0, True)
+    clock = desk.host.folder / "registrar" / "enrolled" / "xen1.clock"
+    kept = json.loads(clock.read_text())
+    clock.write_text(json.dumps({**kept, "clock": kept["clock"] + 3_600_000}))
+    desk.host.quote("ecdsa", desk.nonce())
+    code, document = desk.judge("ecdsa.pub", SESSION)
+    assert (code, codes(document)) == (3, ["clock-back"])
+    assert json.loads(clock.read_text())["clock"] == kept["clock"] + 3_600_000
+
+
+def test_39_firmware_is_remembered(desk: Desk) -> None:
+    desk.enrol("ecdsa")
+    desk.host.quote("ecdsa", desk.nonce())
+    desk.judge("ecdsa.pub", SESSION)
+    clock = desk.host.folder / "registrar" / "enrolled" / "xen1.clock"
+    clock.write_text(json.dumps({**json.loads(clock.read_text()), "firmware_version": 1}))
+    for _ in range(2):
+        desk.host.quote("ecdsa", desk.nonce())
+        code, document = desk.judge("ecdsa.pub", SESSION)
+        assert (code, codes(document)) == (1, ["tpm-firmware-changed"])
+
+
 def test_pem_key_gains_its_attributes_from_the_record(desk: Desk) -> None:
     desk.enrol("rsassa")
     desk.host.quote("rsassa", "ab" * 32)
