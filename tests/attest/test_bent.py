@@ -17,8 +17,12 @@ from attest.bent import Bent, unbend
 from attest.certificate import EndorsementError, EndorsementFailure, decode_certificate
 from attest.der import DerError, Element
 from attest.endorsement import Anchors, Endorsement, verify_endorsement
+from attest.enrolment import Challenge
 from tests.attest.test_endorsement import EK, ISSUER, KEYS, NOW, ROOT, Draft, key_usage
 from tests.conftest import vectors
+from tests.simulators.desk import QUOTES
+from vtpm.templates import EK_RSA_2048
+from vtpm.tpm2.public import Public, RsaKey
 
 ANCHORS = Anchors.decode([ISSUER.make(), ROOT.make()])
 ECDSA_SHA256 = bytes.fromhex("06082a8648ce3d040302")
@@ -275,6 +279,30 @@ class TestReal:
             altered = raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :]
             with pytest.raises(EndorsementError):
                 verify_endorsement(altered, anchors, now=datetime(2020, 1, 1, tzinfo=UTC))
+
+    def test_chip_of_a_bent_certificate_is_challenged(self) -> None:
+        """From the certificate's key and the template L-1 follows the EK's public area, and its Name."""
+        found = [vector for vector in vectors("cert/ek") if vector.path.name == "st_sha256_rsa_ek.der"]
+        if not found:
+            pytest.skip("../shared/vectors is not here")
+        store = found[0].path.parents[1] / "tpm_cert_store"
+        key = decode_certificate(found[0].read()).key
+        assert isinstance(key, rsa.RSAPublicKey)
+        modulus = key.public_numbers().n.to_bytes(256, "big")
+        ek = replace(EK_RSA_2048.public, parameters=RsaKey(2048, 0, modulus))
+        challenge, blob = Challenge.create(
+            "xen1",
+            found[0].read(),
+            ek,
+            Public.decode_sized((QUOTES / "ecc.pub").read_bytes()),
+            anchors=Anchors.decode([path.read_bytes() for path in sorted(store.glob("*.pem"))]),
+            known=(),
+            secret=bytes(range(32)),
+            seed=bytes(64),
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        assert (challenge.member.manufacturer, challenge.member.software) == ("id:53544D20", False)
+        assert blob
 
 
 class TestDer:

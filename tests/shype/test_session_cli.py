@@ -270,3 +270,38 @@ def test_session_that_ends_before_the_nonce_is_not_gone_on_with(registrar: Regis
     asked = registrar.ask("--json", "--valid-for", "600").document["nonce"]
     assert asked["session"] != raw["id"]
     assert asked["expires_at"] > f"{soon:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_13_evidence_before_the_challenge_was_answered(registrar: Registrar) -> None:
+    put_challenged(registrar, datetime.now(UTC) + timedelta(minutes=5))
+    registrar.answer(NONCE)
+    early = registrar.judge()
+    assert (early.exit, codes(early)) == (3, ["evidence-before-enrolment"])
+    assert decode_session(registrar.kept.read_bytes()).state is State.CHALLENGED
+
+
+def complete(registrar: Registrar, answer: bytes) -> Outcome:
+    (registrar.path / "secret").write_bytes(answer)
+    words = ("enroll", "complete", "--host", HOST, "--response", "secret", "--state", "anchors")
+    outcome = registrar.run(*words, "-o", "enrolment.json", "--json")
+    validator("enroll-complete").validate(outcome.document)
+    return outcome
+
+
+def test_12_late_answer(registrar: Registrar) -> None:
+    put_challenged(registrar, datetime.now(UTC) - timedelta(seconds=1))
+    late = complete(registrar, bytes(32))
+    assert (late.exit, codes(late)) == (1, ["challenge-expired"])
+    again = complete(registrar, bytes(32))
+    assert (again.exit, codes(again)) == (1, ["challenge-unknown"])
+
+
+@pytest.mark.parametrize("answer", [b"", bytes(31), bytes(33), b"\1" * 32, b"00" * 32, bytes(4096)])
+def test_12_wrong_answer(registrar: Registrar, answer: bytes) -> None:
+    put_challenged(registrar, datetime.now(UTC) + timedelta(minutes=5))
+    wrong = complete(registrar, answer)
+    assert (wrong.exit, codes(wrong)) == (1, ["challenge-response"])
+    assert bytes(32).hex() not in wrong.out + wrong.err
+    again = complete(registrar, bytes(32))
+    assert (again.exit, codes(again)) == (1, ["challenge-unknown"])
+    assert not (registrar.path / "enrolment.json").exists()
