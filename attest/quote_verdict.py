@@ -313,13 +313,13 @@ def _check_bank(run: _Run, verified: VerifiedQuote, required: PcrSelection | Non
 
 
 def _check_registers(run: _Run, verified: VerifiedQuote, required: PcrSelection | None) -> None:
-    """Step 7: what any program can reset, or nobody has written, meets no demand (PFP 1.06, 2.3.4)."""
+    """Step 7: what nobody has written meets no demand; what any program resets is named (PFP 1.06, 2.3.4).
+
+    A PCR that any program resets may be asked for: a verifier can bind its own data to a quote by PCR 16.
+    """
     quoted = verified.select.pairs()
     run.unexplained += [f"resettable:{alg.hash_name}:{pcr}" for alg, pcr in quoted if pcr in RESETTABLE]
     asked = required.pairs() if required else ()
-    if asked and all(pcr in RESETTABLE for _, pcr in asked):
-        what = "all PCRs that are asked for can be reset by any program: ask for some of 0 to 15"
-        run.reasons.append(Reason("pcr-resettable", what, Verdict.CONTRAINDICATED))
     unused = [pcr for alg, pcr in asked if pcr in DRTM_PCRS and not _is_written(run.values.get((alg, pcr)))]
     if unused:
         what = f"PCR {', '.join(map(str, unused))} is FF…FF, as it starts: there was no dynamic launch"
