@@ -194,7 +194,6 @@ NOT_PARSERS: Final = {
     "shype.host.dom0:Dom0Host.*": "what it reads, hostconfig, policyfile and xlconfig parse",
     "shype.host.folder:owned": "a host's own folder",
     "shype.host.running:RunningHost.*": "what it reads, acm.policyfile and hypervisor.xlconfig parse",
-    "shype.host.vtpms:*": "a folder that it makes, and a key",
     "shype.host.embedded:EmbeddedHost.*": "what it reads, acm.policyfile and hypervisor.xlconfig parse",
     "shype.host.guests:*": "values for a TPM",
     "shype.host.maker:*": "a folder that it makes",
