@@ -288,6 +288,8 @@ class Host:
     profile: AppraisalProfile = EMBEDDED
     expected_policy: bytes = POLICY
     show_firmware_log: bool = True
+    firmware_log: bytes | None = None
+    """What it shows instead of the log of its boot."""
     domains: dict[str, DomainVtpm] = field(default_factory=dict)
     events: list[tuple[int, bytes]] = field(default_factory=list)
     found: list[bytes] = field(default_factory=list)
@@ -402,7 +404,7 @@ class Host:
         return encode_cel([new_event(i, pcr, data) for i, (pcr, data) in enumerate(self.events)])
 
     def logs(self) -> Logs:
-        log = event_log(self.boot.measured(), ["sha256"])
+        log = self.firmware_log or event_log(self.boot.measured(), ["sha256"])
         firmware = FirmwareLog("simulator", log) if self.show_firmware_log else None
         return Logs(self.runtime_log(), firmware, found=tuple(self.found))
 
