@@ -15,9 +15,10 @@
     flask: {web: "system_u:system_r:domU_t"}   # only for a real Xen: the FLASK context of each label
 
 Values are strings, as in policy files (:mod:`acm.yamltree`), or numbers, with or without quotes. A disk's
-label belongs to its identity: ``uuid:`` (of its file system or partition), ``wwn:`` (16 or 32 hex digits), or
-``sha256:`` of its whole content, which must then be read-only. ``path`` only says where it is found; two
-disks never share one.
+label belongs to its identity: ``uuid:`` (of its file system or partition), ``wwn:`` (16 or 32 hex digits),
+``sha256:`` of its whole content, or ``verity:`` with the root hash of its dm-verity tree. A disk that is
+known by what it holds is read-only; the tree of the last kind stands in the file at ``path``, behind ``size``
+of data (:mod:`hypervisor.verity`). ``path`` only says where a disk is found; two disks never share one.
 
 ``flask`` says under which context Xen is to run a domain of a label. Two labels may share a context: FLASK
 then does not tell them apart, and only the ACM policy at launch does.
@@ -51,10 +52,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 _PATH: Final = re.compile(r"[A-Za-z0-9_./+@:-]{1,255}")
 _MIB: Final = re.compile(r"([1-9][0-9]{0,8}) MiB")
 _IDENTITY: Final = re.compile(
-    r"sha256:[0-9a-f]{64}|uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|wwn:(?:[0-9a-f]{16}|[0-9a-f]{32})"
+    r"(?:sha256|verity):[0-9a-f]{64}|uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|wwn:(?:[0-9a-f]{16}|[0-9a-f]{32})"
 )
 MAX_CONTEXTS: Final = 4096
 _CONTEXT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}(?::[A-Za-z0-9_.,-]{1,64}){2,4}")
+_OF_CONTENT: Final = ("sha256:", "verity:")
 _TOP: Final = ("schema", "name", "pcpus", "memory", "dom0", "profile", "policy", "resources", "flask")
 _DISK: Final = ("kind", "identity", "path", "label", "access", "size")
 _VLAN: Final = ("kind", "id", "label")
@@ -175,7 +177,7 @@ def _disk(node: Node) -> Resource:
     access = _text(entry, "access", node.at)
     if access not in tuple(AccessMode):
         raise flaw("bad-value", "access is r or rw", entry["access"].at)
-    if identity.startswith("sha256:") and (access != AccessMode.READ or "path" not in entry):
+    if identity.startswith(_OF_CONTENT) and (access != AccessMode.READ or "path" not in entry):
         raise flaw("content", "a disk known by its content is read-only (access: r) and has a path", node.at)
     return Resource(
         kind=ResourceKind.DISK,

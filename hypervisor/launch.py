@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from acm.labels import UNLABELED
+from hypervisor import verity
 from hypervisor.attach import AttachResource
 from hypervisor.errors import NoSuchObjectError, PolicyMismatch, ResourceMismatchError
 from hypervisor.ports import (
@@ -211,7 +212,10 @@ class Launcher:
             raise NoSuchObjectError("no-resource", f"this host has no disk {spec.target}")
         kind, _, digest = resource.identity.partition(":")
         content = b""
-        if kind == "sha256":
+        if kind == "verity":
+            image = self._files.read(str(resource.path), MAX_IMAGE)
+            content = verity.data_of(image, resource.size_mib << 20, digest)
+        elif kind == "sha256":
             content = self._files.read(str(resource.path), MAX_IMAGE)
             if hashlib.sha256(content).hexdigest() != digest:
                 raise ResourceMismatchError(

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from attest.domain_digest import domain_digest
 from attest.errors import AttestUsageError
 from attest.evidence import DomainEvidence, Evidence, EvidenceError
 from attest.reasons import reason
@@ -143,7 +144,8 @@ def _domain(claims: DomainClaims, tree_size: int, *, duplicate: bool) -> Node:
         detail = f"vTPM {claims.shown.vid} or the name {claims.launch.name!a} stands twice"
         return Node.judge(name, [reason("domain-duplicate", detail)], [_unread("vtpm", "not evaluated")])
     reasons = [weigh(one) for one in quotes.run(steps.DOMAIN, claims)]
-    notes = (f"label {claims.launch.label!a}, vTPM {claims.shown.vid}",)
+    digest = domain_digest(claims.launch, claims.launch.policy_digest)
+    notes = (f"label {claims.launch.label!a}, vTPM {claims.shown.vid}", f"domain digest {digest}")
     if _refused(reasons):
         return Node.judge(
             name, reasons, [_unread("vtpm", "not evaluated: the launch is not authentic")], notes

@@ -12,12 +12,9 @@ from attest.errors import AttestUsageError
 from attest.predict import document
 from attest.predict.prediction import Prediction
 from attest.predict.reference import reference_values
-from attest.reference import MAX_REFERENCE, DomainReference, ReferenceValues
-from hypervisor import hostconfig, xlconfig
-from hypervisor.hostconfig import HostDescription
-from hypervisor.xlspec import DiskSpec
-from shype import golden, rootfiles
-from shype.bootfiles import MAX_FILE, BootFiles, open_profile
+from attest.reference import MAX_REFERENCE, ReferenceValues
+from shype import domainfiles, golden, rootfiles
+from shype.bootfiles import BootFiles, open_profile
 from shype.cli.verb import Handler, Verbs, add_verb, verbs_of
 from shype.files import read_regular, write
 from shype.report import Exit, Json, Report
@@ -82,7 +79,6 @@ Example:
   shype pcrs sign-reference reference.json --key reference-key.pem --days 90 -o reference.set.json
 """
 
-_MAX_CONFIG = 1 << 20
 _MAX_KEY = 8192
 _MAX_DAYS = 3660
 
@@ -227,8 +223,8 @@ def _predicted_values(args: argparse.Namespace) -> ReferenceValues:
     if args.profile is None or args.nonce or args.anchors or args.policy or args.enrolment or args.name:
         raise AttestUsageError("name a PROFILE, or --from-evidence with --nonce, --anchors and --policy")
     files, prediction = _predicted(args)
-    host = _host(args.host)
-    domains = [_domain(file, args.images or file.parent, host) for file in args.domain]
+    host = domainfiles.host(args.host)
+    domains = [domainfiles.reference(file, args.images or file.parent, host) for file in args.domain]
     values = reference_values(
         files.profile,
         prediction,
@@ -245,33 +241,3 @@ def _checked(values: ReferenceValues) -> bytes:
     raw = values.encode()
     values.decode(raw)
     return raw
-
-
-def _host(file: Path | None) -> HostDescription | None:
-    return None if file is None else hostconfig.parse(read_regular(file, _MAX_CONFIG))
-
-
-def _domain(file: Path, images: Path, host: HostDescription | None) -> DomainReference:
-    config = xlconfig.parse(read_regular(file, _MAX_CONFIG))
-    return DomainReference(
-        name=config.name,
-        label=config.label,
-        config_digest=config.digest,
-        kernel=_digest(images, config.kernel),
-        ramdisk=_digest(images, config.ramdisk),
-        disks=tuple(f"{disk.vdev} {disk.access} {_identity(file, disk, host)}" for disk in config.disks),
-    )
-
-
-def _digest(images: Path, name: str | None) -> str | None:
-    return None if name is None else hashlib.sha256(read_regular(images / name, MAX_FILE)).hexdigest()
-
-
-def _identity(config: Path, disk: DiskSpec, host: HostDescription | None) -> str:
-    if host is None and ":" in disk.target and not disk.target.startswith(("/", ".")):
-        return disk.target
-    resource = None if host is None else host.disk(disk.target)
-    if resource is None:
-        where = "the host description (--host)" if host is None else "the host description"
-        raise AttestUsageError(f"{config}: disk {disk.target}: no identity for it in {where}", code="disk")
-    return resource.identity

@@ -78,6 +78,8 @@ def test_numbers_are_written_with_or_without_quotes() -> None:
         (UUID, "uuid:0", "bad-value", 9),
         (UUID, "/dev/a", "bad-value", 9),
         (UUID, "sha256:" + "0" * 64, "content", 9),
+        (UUID, "verity:" + "0" * 64, "content", 9),
+        (UUID, "verity:" + "0" * 63, "bad-value", 9),
         ("access: rw", "access: w", "bad-value", 9),
         ("access: rw", "access: rw, color: red", "unknown-key", 9),
         ('id: "7"', 'id: "4095"', "out-of-range", 10),
@@ -124,6 +126,7 @@ def test_the_schema_agrees_with_the_parser(repository: Path) -> None:
     validator.validate(yaml.safe_load((repository / "configs/hosts/embedded.yaml").read_text()))
     for old, new in (
         (UUID, "sha256:" + "0" * 64),
+        (UUID, "verity:" + "0" * 64),
         ("64 MiB", "64 GiB"),
         ("name: h", "nome: h"),
         ('"2"', "0"),

@@ -275,6 +275,7 @@ NOT_PARSERS: Final = {
     "attest.der:encode": "encodes",
     "attest.ear:base64url": "encodes",
     "attest.merkle:*": "hashes bytes of any kind, reads nothing in them",
+    "attest.runtime_events:*.of": "fields of what attest.runtime_events:decode_event or decode has read",
     "attest.signer:*.sign": "signs a digest",
     "attest.verifier.boot:compare": "values that were verified",
 }

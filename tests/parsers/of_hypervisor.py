@@ -10,12 +10,14 @@ from typing import Final
 
 from acm import history
 from acm.history import Anchor
-from hypervisor import audit, hostconfig, xlconfig, xlsyntax
+from hypervisor import audit, hostconfig, verity, xlconfig, xlsyntax
 from hypervisor.audit import AuditTrail, Outcome
 from hypervisor.audit_file import AuditFile
 from hypervisor.folder import FolderSource
 from hypervisor.history_store import FileHistoryStore
 from hypervisor.xen import xllist
+from tests.hypervisor.test_verity import IMAGE as DISK
+from tests.hypervisor.test_verity import MIB, ROOT
 from tests.parsers.parser import Parser, folder, good
 from tests.simulators.desk import GUESTS
 from tests.simulators.xen import FakeXen
@@ -86,6 +88,7 @@ PARSERS: Final = (
         files=True,
     ),
     Parser("hypervisor.hostconfig:parse", lambda: [good("embedded.yaml")], hostconfig.parse),
+    Parser("hypervisor.verity:data_of", lambda: [DISK], lambda raw: verity.data_of(raw, MIB, ROOT)),
     Parser("hypervisor.xlconfig:parse", _configs, xlconfig.parse),
     Parser("hypervisor.xlsyntax:read", _configs, xlsyntax.read),
     Parser("hypervisor.xen.xllist:parse", lambda: [FakeXen().xl(("list", "-l"))], xllist.parse),

@@ -112,6 +112,7 @@ def _use(public: Public) -> None:
 
 
 NOT_PARSERS: Final = {
+    "vtpm.canonical:made": "values that vtpm.canonical:decode has checked",
     "vtpm.channel:*": "carries TPM commands and responses; tests/vtpm/test_swtpm.py breaks the other end",
     "vtpm.lifeline:*": "a process, not bytes",
     "vtpm.manufacture:*": "runs swtpm_setup in a folder that it makes",

@@ -134,6 +134,13 @@ COMMANDS: Final = (
         ("image", "show", "unified.efi", "--recording", "ovmf.bin"),
         ("unified.efi", "ovmf.bin"),
     ),
+    Command(
+        (
+            *("domain", "digest", "cola-web.cfg", "--images", "boot"),
+            *("--describe", "embedded.yaml", "--policy", "datacenter.yaml"),
+        ),
+        ("cola-web.cfg", "embedded.yaml", "datacenter.yaml"),
+    ),
     Command(("pcrs", "explain", "rack7.yaml", "evidence.json"), ("rack7.yaml", "evidence.json"), 1),
     Command(
         (
