@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Final
 
@@ -49,6 +50,8 @@ def changed(a: str, b: str) -> str:
         return f"in the command '{title}' the line '{_short(one)}' is now '{_short(two)}'"
     if kind in {"file", "application"}:
         return f"{kind} {subject(a)} is now {subject(b)}"
+    if kind in {"command", "arguments"} and (words := _words(before, after)):
+        return f"in {subject(a)} {words}"
     return f"the {kind} '{_short(before)}' {_is(kind)} now '{_short(after)}'"
 
 
@@ -81,6 +84,23 @@ def _first_difference(a: str, b: str) -> tuple[str, str]:
         if one != two:
             return one.strip(), two.strip()
     return a, b
+
+
+def _words(a: str, b: str) -> str:
+    """Say which words of a command line differ; empty where no word is the same, or too many differ."""
+    before, after = a.split(), b.split()
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    steps = [step for step in matcher.get_opcodes() if step[0] != "equal"]
+    kept = len(before) - sum(end - start for _, start, end, _, _ in steps)
+    if not steps or not kept or len(steps) > _LISTED:
+        return ""
+    return ", and ".join(_step(" ".join(before[i:j]), " ".join(after[k:m])) for _, i, j, k, m in steps)
+
+
+def _step(gone: str, new: str) -> str:
+    if not gone:
+        return f"'{_short(new)}' is new"
+    return f"'{_short(gone)}' is now '{_short(new)}'" if new else f"'{_short(gone)}' is gone"
 
 
 def _is(kind: str) -> str:

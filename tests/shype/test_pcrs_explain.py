@@ -61,9 +61,8 @@ def test_an_update_is_explained_before_the_reboot(shype: Any, profile: Path, upd
     validator("pcrs-explain").validate(found.document)
     assert found.document["equal"] == [0, 1, 2, 3, 4, 5, 6, 7]
     assert found.document["summary"] == (
-        "this update changes PCR 8 and 9 because the command 'module2 /vmlinuz placeholder ro quiet' is now "
-        "'module2 /vmlinuz placeholder ro quiet splash'; the arguments 'placeholder ro quiet' are now "
-        "'placeholder ro quiet splash'; /vmlinuz differs"
+        "this update changes PCR 8 and 9 because in the command 'module2 /vmlinuz placeholder ro quiet' "
+        "'splash' is new; in the arguments 'placeholder ro quiet' 'splash' is new; /vmlinuz differs"
     )
     text = shype("explain", profile, profile, "--root-b", update).out
     assert "PCR 9 (files that GRUB opens):\n  /vmlinuz differs [dom0]\n" in text

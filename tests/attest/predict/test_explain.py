@@ -15,6 +15,7 @@ from attest.errors import AttestInputError, AttestUsageError
 from attest.predict import document, pcrread
 from attest.predict.explain import Change, Explanation, Kind, RegisterEvent, Registers, explain
 from attest.predict.prediction import Prediction, predict
+from attest.predict.wording import changed
 from tests.attest.predict.build import CONFIG, FILES, RECORDING, Image, reader
 
 LOADER = "EFI/BOOT/BOOTX64.EFI"
@@ -52,8 +53,8 @@ def other(name: str, content: bytes) -> dict[str, bytes]:
             CONFIG.replace(b"quiet", b"init=/bin/sh"),
             {
                 8: [
-                    f"the command '{DOM0} quiet' is now '{DOM0} init=/bin/sh'",
-                    "the arguments 'placeholder ro quiet' are now 'placeholder ro init=/bin/sh'",
+                    f"in the command '{DOM0} quiet' 'quiet' is now 'init=/bin/sh'",
+                    "in the arguments 'placeholder ro quiet' 'quiet' is now 'init=/bin/sh'",
                 ]
             },
         ),
@@ -81,8 +82,31 @@ def test_a_line_inside_a_menu_entry_is_named() -> None:
     found = explain(registers(other("grub.cfg", entry)), registers(other("grub.cfg", changed)))
     assert details(found)[8] == [
         "in the command 'menuentry Xen {' the line 'insmod fat' is now 'insmod ext2'",
-        "the command 'insmod fat' is now 'insmod ext2'",
+        "in the command 'insmod fat' 'fat' is now 'ext2'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        (
+            "x " * 90 + "flask=enforcing",
+            "x " * 90 + "flask=permissive",
+            "'flask=enforcing' is now 'flask=permissive'",
+        ),
+        ("a b c", "a b c flask=permissive", "'flask=permissive' is new"),
+        ("a iommu=force c", "a c", "'iommu=force' is gone"),
+        ("a b c d", "x b y d", "'a' is now 'x', and 'c' is now 'y'"),
+    ],
+)
+def test_the_words_that_differ_are_named_however_long_the_line(a: str, b: str, said: str) -> None:
+    found = changed(f"arguments {a}", f"arguments {b}")
+    assert found.startswith("in the arguments '")
+    assert found.endswith(f"' {said}")
+
+
+def test_lines_without_a_word_in_common_are_told_whole() -> None:
+    assert changed("command a b", "command c d") == "the command 'a b' is now 'c d'"
 
 
 def test_the_component_comes_with_it() -> None:
