@@ -8,6 +8,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -76,7 +77,14 @@ class Certificate:
 
     @classmethod
     def decode(cls, der: bytes) -> Certificate:
-        """Read one DER certificate, fill after it included; raises EndorsementError."""
+        """Read one DER certificate, fill after it included; raises EndorsementError.
+
+        What was read is kept for a while: a verifier meets the certificate of a host at every judgement.
+        """
+        return _read(bytes(der))
+
+    @classmethod
+    def _of_der(cls, der: bytes) -> Certificate:
         if len(der) > MAX_CERTIFICATE:
             raise _malformed(f"{len(der)} bytes; a certificate has at most {MAX_CERTIFICATE}")
         try:
@@ -150,6 +158,11 @@ class Certificate:
             case _:
                 return False
         return True
+
+
+@lru_cache(maxsize=256)
+def _read(der: bytes) -> Certificate:
+    return Certificate._of_der(der)  # noqa: SLF001 - the one door to it
 
 
 def decode_certificates(raw: bytes) -> list[Certificate]:

@@ -88,6 +88,7 @@ class VerifiedEvents:
     _seal: object = field(repr=False, compare=False)
     _is_list: bool = False
     beyond: int = 0
+    _made: list[VerifiedEvent] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self._seal is not _SEAL:
@@ -98,12 +99,14 @@ class VerifiedEvents:
         if pcr not in self.pcrs:
             what = f"PCR {pcr} was not verified; verified are {_numbers(self.pcrs)}"
             raise AttestUsageError(what, code="pcr")
-        return tuple(self._verified(event) for event in self._events if event.pcr == pcr)
+        return tuple(event for event in self.events if event.pcr == pcr)
 
     @property
     def events(self) -> tuple[VerifiedEvent, ...]:
-        """The events of all PCRs, in the order of the log."""
-        return tuple(map(self._verified, self._events))
+        """The events of all PCRs, in the order of the log; made when they are first asked for."""
+        if not self._made:
+            self._made.extend(map(self._verified, self._events))
+        return tuple(self._made)
 
     def _verified(self, event: Event) -> VerifiedEvent:
         """Return a proved event; the data of a violation in a list are not bound to its digest."""

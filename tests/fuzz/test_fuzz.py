@@ -13,7 +13,7 @@ from tests.fuzz.__main__ import NAMES, fuzz
 from tests.fuzz.targets import TARGETS, eat
 
 SECONDS = int(os.environ.get("SHYPE_FUZZ_SECONDS", "0")) or max(2, 20 // len(NAMES))
-"""For each target: 20 s in all, or as many for each as the environment says."""
+"""For each target: 20 s in all, or as many for each as the environment says. CI gives each 20 s (.ci/run)."""
 KEPT = sorted(path for path in (Path(__file__).parent / "found").glob("*.bin"))
 SLOW = 1.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -83,11 +84,18 @@ class Public:
     parameters: RsaKey | EccKey
     _encoded: bytes = field(init=False, repr=False, compare=False, default=b"")
     """The bytes that it was decoded from, which ``encode`` would write; empty where it was built."""
+    _key: list[rsa.RSAPublicKey | ec.EllipticCurvePublicKey] = field(
+        init=False, repr=False, compare=False, default_factory=list
+    )
+    """The loaded key, once it was asked for."""
 
     @classmethod
     def decode(cls, raw: bytes) -> Public:
-        """Read a bare TPMT_PUBLIC, every byte; raises ``StructureError``."""
-        return cls._read(Reader(raw, "TPMT_PUBLIC"))
+        """Read a bare TPMT_PUBLIC, every byte; raises ``StructureError``.
+
+        What was read is kept for a while: a verifier meets the keys of a host at every judgement.
+        """
+        return _decoded(bytes(raw))
 
     @classmethod
     def decode_sized(cls, raw: bytes) -> Public:
@@ -156,6 +164,11 @@ class Public:
 
     def key(self) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
         """Return the key for ``cryptography``; raises ``ValueError`` for values no decoder has checked."""
+        if not self._key:
+            self._key.append(self._load())
+        return self._key[0]
+
+    def _load(self) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
         match self.parameters:
             case RsaKey(_, exponent, modulus):
                 number_e = exponent or DEFAULT_EXPONENT
@@ -169,6 +182,11 @@ class Public:
     def spki(self) -> bytes:
         """Return the key as DER SubjectPublicKeyInfo (RFC 5280, 4.1)."""
         return self.key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@lru_cache(maxsize=1024)
+def _decoded(raw: bytes) -> Public:
+    return Public._read(Reader(raw, "TPMT_PUBLIC"))  # noqa: SLF001 - the one door to it
 
 
 def _read_attributes(reader: Reader) -> Attributes:
