@@ -22,7 +22,8 @@ _SECURITY: Final = "sys/kernel/security"
 _EFIVARS: Final = "sys/firmware/efi/efivars"
 _GLOBAL: Final = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 """EFI_GLOBAL_VARIABLE (UEFI 2.10, 3.3)."""
-_SYSTEM_PARTITIONS: Final = ("boot/efi", "efi", "boot")
+_SYSTEM_PARTITIONS: Final = ("boot/efi/", "efi/", "boot/", "")
+"""Where EFI applications are looked for; the last where the root is that of such a partition itself."""
 _VIRTUAL: Final = ("QEMU", "Xen", "VMware", "innotek", "Microsoft Corporation", "Google", "Amazon EC2")
 _PCRS: Final = range(24)
 _MAX_TEXT: Final = 1 << 20
@@ -226,10 +227,10 @@ def _images(root: Root) -> Iterator[Image]:
 
 def _applications(root: Root) -> Iterator[str]:
     for partition in _SYSTEM_PARTITIONS:
-        for vendor in root.names(f"{partition}/EFI"):
-            for name in root.names(f"{partition}/EFI/{vendor}"):
+        for vendor in root.names(f"{partition}EFI"):
+            for name in root.names(f"{partition}EFI/{vendor}"):
                 if name.lower().endswith(".efi"):
-                    yield f"{partition}/EFI/{vendor}/{name}"
+                    yield f"{partition}EFI/{vendor}/{name}"
 
 
 def _image(path: str, raw: bytes) -> Image | None:

@@ -178,6 +178,15 @@ def test_where_pcrs_are_not_shown_the_image_tells_of_grub(doctor: Any) -> None:
     assert doctor({**hidden, LOADER: SILENT_GRUB}).lacking() == ["loader-measures"]
 
 
+@pytest.mark.parametrize("path", ["boot/efi/EFI", "efi/EFI", "boot/EFI", "EFI"])
+def test_the_loader_is_found_on_any_system_partition_and_where_that_is_the_root(
+    doctor: Any, path: str
+) -> None:
+    changes = {LOADER: None, f"{TPM}/pcr-sha256/8": None, f"{path}/debian/grubx64.efi": GRUB}
+    (found,) = doctor(changes).of("loader-measures")
+    assert (found["state"], f"/{path}/debian/grubx64.efi" in found["detail"]) == ("ok", True)
+
+
 def test_a_proxy_is_a_program(doctor: Any, tmp_path: Path) -> None:
     doctor()
     (tmp_path / "sys/devices/virtual").mkdir(parents=True)
