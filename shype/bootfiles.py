@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from attest.predict import unified
+from attest.predict import pcrread, unified
 from attest.predict.flask import loaded_policy
-from attest.predict.prediction import Prediction, predict, predict_unified
-from attest.predict.profile import Profile, UnifiedSource, load
+from attest.predict.prediction import Prediction, predict, predict_unified, with_firmware_values
+from attest.predict.profile import FirmwareSource, FirmwareValues, Profile, UnifiedSource, load
 from shype import packaged
 from shype.files import read_regular
 
@@ -36,7 +36,7 @@ class BootDisk:
 
 @dataclass(frozen=True, slots=True)
 class BootFiles:
-    """A profile with what it names: the firmware's recording (None without one) and the disk.
+    """A profile with what it names: the firmware's recording or values (None without one) and the disk.
 
     ``start`` is what the profile begins with: the loader's grub.cfg, or the unified image.
     """
@@ -52,6 +52,9 @@ class BootFiles:
         if isinstance(boot, UnifiedSource):
             recording = self.recording or b""  # a profile with an image names a recording
             return predict_unified(self.start, boot.image, profile.banks, recording, section=boot.section)
+        if isinstance(profile.firmware, FirmwareValues):
+            found = predict(self.start, self.disk.read, profile.banks, inside=boot.loader)
+            return with_firmware_values(found, pcrread.decode(self.recording or b""), profile.banks)
         loader = profile.firmware.loader if profile.firmware else None
         return predict(
             self.start,
@@ -86,6 +89,10 @@ def open_profile(name: str, root: Path | None) -> BootFiles:
     profile = load(read_regular(file, MAX_PROFILE))
     disk = BootDisk(root if root is not None else file.parent / profile.root)
     firmware, boot = profile.firmware, profile.boot
-    recording = None if firmware is None else read_regular(file.parent / firmware.recording, MAX_FILE)
+    recording = None if firmware is None else read_regular(file.parent / _named(firmware), MAX_FILE)
     start = disk.read(boot.image if isinstance(boot, UnifiedSource) else boot.config)
     return BootFiles(profile, recording, start, disk)
+
+
+def _named(firmware: FirmwareSource | FirmwareValues) -> str:
+    return firmware.values if isinstance(firmware, FirmwareValues) else firmware.recording

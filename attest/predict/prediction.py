@@ -1,4 +1,4 @@
-"""PCR 0-9 of a boot that has not happened: firmware from a recording, then GRUB or a unified Xen image."""
+"""PCR 0-9 of a boot that has not happened: firmware as recorded, then GRUB or a unified Xen image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from attest.errors import AttestInputError
 from attest.predict import authenticode, firmware, grub, unified
 from attest.predict.measuring import PCR_COMMANDS, PCR_FILES, Module, Read
 from attest.reference import Component
@@ -61,6 +62,25 @@ def predict(
     started = _application(read(loader), loader, Component.LOADER, algorithms)
     events, values = _with_firmware(recording, [started, *steps], algorithms)
     return Prediction(values, events, found.xen, found.modules)
+
+
+def with_firmware_values(
+    found: Prediction, values: Mapping[str, Mapping[int, bytes]], algorithms: Sequence[str]
+) -> Prediction:
+    """Return a prediction of PCR 8 and 9 with PCR 0-7 as a machine had them; no events are known for these.
+
+    Raises ``AttestInputError`` where a bank or a register is missing.
+    """
+    pcrs: dict[str, Mapping[int, bytes]] = {}
+    for bank in algorithms:
+        known = values.get(bank, {})
+        if missing := [pcr for pcr in FIRMWARE_PCRS if pcr not in known]:
+            what = (
+                f"firmware values: no {bank} value for PCR {missing[0]}: tpm2_pcrread {bank}:0,1,2,3,4,5,6,7"
+            )
+            raise AttestInputError(what, code="firmware-values")
+        pcrs[bank] = {**{pcr: known[pcr] for pcr in FIRMWARE_PCRS}, **found.pcrs[bank]}
+    return replace(found, pcrs=pcrs)
 
 
 def predict_unified(

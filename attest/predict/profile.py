@@ -8,7 +8,7 @@ The format is described in docs/profiles.md and ``configs/schema/pcr-profile.sch
     root: ../boot                      # the boot disk's folder, default: where the profile is
     firmware:                          # without it only PCR 8 and 9 are predicted
       recording: ../recordings/ovmf-2022.11-q35.bin
-      loader: EFI/BOOT/BOOTX64.EFI
+      loader: EFI/BOOT/BOOTX64.EFI     # or instead of both: values: rack7.pcrs, as tpm2_pcrread prints them
     grub: {config: grub.cfg, disk: hd0, memdisk: [boot/grub/grub.cfg]}    # or: unified: {image: xen.efi}
     hypervisor: {version: "4.17.7", xsm_module: none, xsm_mode: none}
 """
@@ -55,6 +55,13 @@ class FirmwareSource:
 
 
 @dataclass(frozen=True, slots=True)
+class FirmwareValues:
+    """PCR 0-7 as the machine had them, loader included: a file of values, relative to the profile."""
+
+    values: str
+
+
+@dataclass(frozen=True, slots=True)
 class GrubSource:
     """Xen started by GRUB: ``config`` is a copy of the grub.cfg inside the loader, relative to the root."""
 
@@ -93,7 +100,7 @@ class Profile:
     name: str
     banks: tuple[str, ...]
     root: str
-    firmware: FirmwareSource | None
+    firmware: FirmwareSource | FirmwareValues | None
     boot: GrubSource | UnifiedSource
     hypervisor: HypervisorSource
 
@@ -147,8 +154,14 @@ def _unified(top: Mapping[str, Node], at: Mark) -> UnifiedSource:
     return UnifiedSource(_matching(found, "image", _PATH, top["unified"].at), section)
 
 
-def _firmware(node: Node, boot: GrubSource | UnifiedSource) -> FirmwareSource:
-    found = fields.fields(node, ("recording", "loader"))
+def _firmware(node: Node, boot: GrubSource | UnifiedSource) -> FirmwareSource | FirmwareValues:
+    found = fields.fields(node, ("recording", "loader", "values"))
+    if "values" in found:
+        if others := [each for name, each in found.items() if name != "values"]:
+            raise flaw("unknown-key", "'values' stands alone: the loader is in them", others[0].at)
+        if isinstance(boot, UnifiedSource):
+            raise flaw("unknown-key", "PCR 4 follows from the image: name a recording", found["values"].at)
+        return FirmwareValues(_matching(found, "values", _PATH, node.at))
     recording = _matching(found, "recording", _PATH, node.at)
     if isinstance(boot, GrubSource):
         return FirmwareSource(recording, _matching(found, "loader", _PATH, node.at))

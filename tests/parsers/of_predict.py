@@ -63,5 +63,6 @@ PARSERS: Final = (
 NOT_PARSERS: Final = {
     "shype.machine:*": "takes a folder; what its files can hold is tried in tests/shype/test_doctor.py",
     "attest.predict.flask:loaded_policy": "hashes files of any kind",
+    "attest.predict.prediction:with_firmware_values": "values that attest.predict.pcrread:decode has read",
     "attest.predict.pe:number": "reads at an offset that attest.predict.pe:layout has checked",
 }

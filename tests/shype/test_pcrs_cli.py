@@ -98,6 +98,41 @@ def test_the_text_has_every_value(shype: Any, profile: Path) -> None:
     assert all(f"sha256 PCR {pcr} {value}\n" in text for pcr, value in values.items())
 
 
+def with_values(profile: Path, values: dict[str, str], *, less: int | None = None) -> Path:
+    """The same boot, with what a machine had in PCR 0-7 in the place of its recording."""
+    lines = [f"    {pcr:<2}: 0x{values[str(pcr)].upper()}" for pcr in range(8) if pcr != less]
+    (profile.parent / "rack7.pcrs").write_text("\n".join(["  sha256:", *lines, ""]))
+    text = PROFILE.replace(
+        PROFILE[PROFILE.index("  recording") : PROFILE.index("grub:")], "  values: rack7.pcrs\n"
+    )
+    made = profile.with_name("values.yaml")
+    made.write_text(text)
+    return made
+
+
+def test_the_firmware_s_part_may_come_as_values(shype: Any, profile: Path) -> None:
+    recorded = shype("predict", profile, "--json").document
+    found = shype("predict", with_values(profile, recorded["pcrs"]["sha256"]), "--json").document
+    jsonschema.validate(found, schema("pcrs-predict"))
+    assert found["pcrs"] == recorded["pcrs"]
+    assert {event["pcr"] for event in found["events"]} == {8, 9}, "no event is known behind a value"
+
+
+def test_reference_values_are_made_of_values_too(shype: Any, profile: Path, tmp_path: Path) -> None:
+    made = with_values(profile, shype("predict", profile, "--json").document["pcrs"]["sha256"])
+    assert shype("reference", made, "-o", tmp_path / "reference.json").exit == 0
+    assert set(ReferenceValues.decode((tmp_path / "reference.json").read_bytes()).pcrs) == set(range(10))
+
+
+def test_a_register_that_the_values_lack_is_named(shype: Any, profile: Path) -> None:
+    made = with_values(profile, shype("predict", profile, "--json").document["pcrs"]["sha256"], less=3)
+    one_line(shype("predict", made), 3, "no sha256 value for PCR 3", "tpm2_pcrread")
+    (profile.parent / "rack7.pcrs").write_text("no values")
+    one_line(shype("predict", made), 3, "line 1")
+    (profile.parent / "rack7.pcrs").unlink()
+    one_line(shype("predict", made), 2, "rack7.pcrs")
+
+
 def test_root_replaces_the_profile_s(shype: Any, profile: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "other", {**FILES, "xen.gz": b"other"})
     inside, replaced = (

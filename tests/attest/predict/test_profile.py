@@ -16,6 +16,7 @@ from attest.errors import AttestInputError
 from attest.predict.grub import Loader
 from attest.predict.profile import (
     FirmwareSource,
+    FirmwareValues,
     GrubSource,
     HypervisorSource,
     ProfileError,
@@ -71,7 +72,14 @@ def test_a_unified_image_takes_grub_s_place() -> None:
     assert load(UNIFIED.replace(b", section: lab", b"")).boot == UnifiedSource("EFI/BOOT/BOOTX64.EFI", None)
 
 
-@pytest.mark.parametrize("data", [FULL, SMALL, UNIFIED])
+VALUES = SMALL + b"firmware: {values: rack7.pcrs}\n"
+
+
+def test_the_firmware_s_part_as_values() -> None:
+    assert load(VALUES).firmware == FirmwareValues("rack7.pcrs")
+
+
+@pytest.mark.parametrize("data", [FULL, SMALL, UNIFIED, VALUES])
 def test_the_schema_takes_what_the_program_takes(schema: Any, data: bytes) -> None:
     jsonschema.validate(yaml.safe_load(data), schema)
 
@@ -99,6 +107,10 @@ def test_the_packed_profile_fits_schema_and_program(schema: Any, repository: Pat
         (SMALL + b"banks: [md5]\n", (4, 9), "bank"),
         (SMALL + b"banks: [sha256, sha256]\n", (4, 17), "bank"),
         (SMALL + b"firmware: {recording: x}\n", (4, 11), "missing-key"),
+        (SMALL + b"firmware: {}\n", (4, 11), "missing-key"),
+        (SMALL + b"firmware: {values: x, loader: y}\n", (4, 31), "unknown-key"),
+        (SMALL + b"firmware: {values: x, recording: y}\n", (4, 34), "unknown-key"),
+        (UNIFIED.replace(b"recording: log.bin", b"values: x"), (3, 20), "unknown-key"),
         (SMALL + b"hypervisor: {version: 4.17}\n", (4, 23), "not-a-string"),
         (SMALL.replace(b"grub.cfg", b"grub.cfg, disk: (hd0)"), (3, 32), "bad-value"),
         (SMALL.replace(b"grub.cfg", b"grub.cfg, memdisk: x"), (3, 35), "wrong-type"),
