@@ -6,6 +6,7 @@
     ├── AcmInputError          the other side is wrong (CLI exit 3)
     │   ├── PolicyFileError    a policy file that cannot be read as exactly one policy
     │   ├── StateFileError     a state file that cannot be read as exactly one state of a host
+    │   ├── SectionFileError   a file that cannot be read as exactly one section of a policy
     │   ├── HistoryError       bytes that are no Chinese Wall history
     │   └── InclusionError     a part and its path that do not lead to the Merkle root
     └── AcmUsageError          you called me wrong (CLI exit 2)
@@ -47,6 +48,10 @@ class HistoryError(AcmInputError):
 
 class StateFileError(AcmInputError):
     """A state file was refused; no part of it was taken. The message names the JSON path of the flaw."""
+
+
+class SectionFileError(AcmInputError):
+    """A section of a policy was refused; no part of it was taken."""
 
 
 class InclusionError(AcmInputError):

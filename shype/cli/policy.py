@@ -12,6 +12,7 @@ from shype.cli import (
     policy_flows,
     policy_lint,
     policy_matrix,
+    policy_section,
     policy_show,
     policy_xml,
 )
@@ -97,6 +98,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     policy_matrix.register(verbs)
     policy_lint.register(verbs)
     policy_xml.register(verbs)
+    policy_section.register(verbs)
     load = add_verb(verbs, "load", "measure a policy and enforce it on a host", _LOAD, _load_into)
     add_policy(load)
     load.add_argument("--host", type=Path, required=True, metavar="HOSTDIR", help="the host's folder")

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from acm import history, merkle, parts, policyfile, statefile, strictjson, xmlpolicy, xmltree, yamltree
+from acm import (
+    history,
+    merkle,
+    parts,
+    policyfile,
+    sectionfile,
+    statefile,
+    strictjson,
+    xmlpolicy,
+    xmltree,
+    yamltree,
+)
 from acm.errors import StateFileError
 from acm.xmlexport import export_policy
 from acm.xmlshape import POLICY_FILE
@@ -46,9 +57,18 @@ def _import_template(raw: bytes) -> object:
 
 _HISTORY: Final = history.begin(bytes(range(32)), frozenset({"cola", "bank-a"}))
 
+_SECTION: Final = sectionfile.encode(parts.section(policy_of(POLICY), ["cola-web"]))
+
+
+def _checked(raw: bytes) -> object:
+    return sectionfile.checked(raw, sectionfile.decode(_SECTION))
+
+
 PARSERS: Final = (
     Parser("acm.history:decode", lambda: [_HISTORY.encode()], history.decode),
     Parser("acm.statefile:decode", lambda: [good("state.json")], statefile.decode),
+    Parser("acm.sectionfile:decode", lambda: [_SECTION], sectionfile.decode),
+    Parser("acm.sectionfile:checked", lambda: [bytes.fromhex(policy_of(POLICY).root)], _checked),
     Parser("acm.strictjson:read", lambda: [good("state.json")], _strict_json),
     Parser("acm.policyfile:load", lambda: [good("policy.yaml")], policyfile.load),
     Parser("acm.xmlpolicy:import_policy", lambda: [_XML, _OLD_XML], _import_policy),

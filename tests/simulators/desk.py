@@ -16,6 +16,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from acm import parts, sectionfile
 from acm.history import begin
 from acm.policyfile import load
 from acm.xmlexport import export_policy
@@ -48,6 +49,7 @@ QUOTE_NONCE: Final = next(
 PLATFORM: Final = Platform.of(1, 2)
 KEY: Final = key("ear").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 GUESTS: Final = ("cola-web", "cola-db", "bank-web")
+ROOT: Final = load(POLICY).root
 HISTORY: Final = begin(bytes(range(32)))
 PROFILE: Final = """\
 schema: shype.pcr-profile/1
@@ -112,6 +114,13 @@ COMMANDS: Final = (
     Command(("policy", "flows", "datacenter.yaml", "--from", "cola-web"), ("datacenter.yaml",)),
     Command(("policy", "matrix", "datacenter.yaml"), ("datacenter.yaml",)),
     Command(("policy", "lint", "datacenter.yaml"), ("datacenter.yaml",), 1),
+    Command(
+        ("policy", "section", "policy.yaml", "--label", "cola-web", "-o", "made-section.json"),
+        ("policy.yaml",),
+    ),
+    Command(
+        ("policy", "check-section", "section.json", "--label", "cola-web", "--root", ROOT), ("section.json",)
+    ),
     Command(("policy", "export", "datacenter.yaml", "-o", "made-policy.xml"), ("datacenter.yaml",)),
     Command(("policy", "import", "datacenter.xml", "-o", "made-policy.yaml"), ("datacenter.xml",)),
     Command(
@@ -246,6 +255,8 @@ def _relying_party(folder: Path) -> None:
         POLICY.replace(b"  conflict_sets:", b"  history: true\n  conflict_sets:")
     )
     (folder / "history.json").write_bytes(HISTORY.encode())
+    section = sectionfile.encode(parts.section(load(POLICY), ["cola-web"]))
+    (folder / "section.json").write_bytes(section)
     shutil.copy(CONFIGS / "policies" / "datacenter.yaml", folder)
     (folder / "datacenter.xml").write_bytes(export_policy(load((folder / "datacenter.yaml").read_bytes())))
     for name in ("datacenter-1.1.yaml", "state.json"):
