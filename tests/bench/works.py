@@ -47,6 +47,7 @@ WORKS: Final = (
     Work("judge", "judge a host with one guest, 20 times", verifier.judge, 1 / 2, 21, CPU),
     Work("channel", "bind and close an event channel, warm cache", monitor.channel, 1 / 1.1, 51, CPU),
     Work("grant", "map and unmap a granted page, warm cache", monitor.grant, 1 / 1.1, 51, CPU),
+    Work("data-path", "signal a channel and read a mapped page", monitor.data_path, 1 / 1.1, 51, CPU),
     *_MATRIX,
     *_SINGLE,
     Work("whatif", "what an update breaks: 1,000 domains, 10,000 channels", whatif.update, None, 9, CPU),
