@@ -56,6 +56,7 @@ class GuardedXen(GuardedHost):
         super().__init__(description, policy, clock=clock, trail=trail, history=history)
         self._xen = xen
         self._retired: set[tuple[int, str]] = set()
+        self._seen: dict[tuple[int, str], int] = {}
 
     def admit(self, config: DomainConfig) -> None:
         """Refuse what a real Xen does not get from us yet, and everything while a stranger runs.
@@ -132,11 +133,15 @@ class GuardedXen(GuardedHost):
     def survey(self) -> Survey:
         """Compare Xen's list with what was launched here."""
         ours = {
-            domid: Launched(each.uuid, self._context(each.label))
+            domid: Launched(each.uuid, self._context(each.label), self._seen.get((domid, each.uuid), 0))
             for domid, each in self.state.domains.items()
             if domid != DOM0
         }
-        return survey(self._xen.domains(), ours, self._retired)
+        listed = self._xen.domains()
+        compared = survey(listed, ours, self._retired)
+        known = [each for each in listed if each.domid in ours and each not in compared.found]
+        self._seen |= {(each.domid, each.uuid): each.cpu_ns for each in known}
+        return compared
 
     def enforce(
         self, judged: Update, *, actor: str = "", why: str = "", measure: Callable[[], object] | None = None

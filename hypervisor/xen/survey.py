@@ -1,7 +1,8 @@
 """Xen's list of domains against ours: what has ended by itself, and what nobody launched here.
 
 A domain is known by identifier, UUID and FLASK context together: one that took another UUID or context on
-under a known number was not launched so. One that we destroyed may still be listed while it dies.
+under a known number was not launched so. Whoever may create domains can choose all three; so a domain whose
+CPU time is less than it was is another one. One that we destroyed may still be listed while it dies.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """How Xen must list a domain of ours; ``context`` is None where Xen runs without FLASK."""
+    """How Xen must list a domain of ours.
+
+    ``context`` is None where Xen runs without FLASK, ``cpu_ns`` what the domain had used when last seen.
+    """
 
     uuid: str
     context: str | None
+    cpu_ns: int = 0
+
+    def is_that(self, listed: DomainInfo) -> bool:
+        """Tell whether a listed domain can be the one that was launched, its context aside."""
+        return listed.uuid == self.uuid and listed.cpu_ns >= self.cpu_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +55,10 @@ def survey(
 
 
 def _lives(listed: DomainInfo | None, ours: Launched) -> bool:
-    return (
-        listed is not None
-        and listed.uuid == ours.uuid
-        and listed.state in (RunState.RUNNING, RunState.PAUSED)
-    )
+    return listed is not None and ours.is_that(listed) and listed.state in (RunState.RUNNING, RunState.PAUSED)
 
 
 def _known(listed: DomainInfo, ours: Launched | None, retired: Collection[tuple[int, str]]) -> bool:
-    if ours is not None and (listed.uuid, listed.label) == (ours.uuid, ours.context):
+    if ours is not None and ours.is_that(listed) and listed.label == ours.context:
         return True
     return listed.state is RunState.DYING and (listed.domid, listed.uuid) in retired

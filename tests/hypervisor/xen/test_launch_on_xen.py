@@ -208,6 +208,16 @@ def test_nothing_starts_beside_a_stranger(scene: Scene) -> None:
     assert scene.launch().domid == 2
 
 
+def test_a_double_under_number_uuid_and_context_of_ours_is_found(scene: Scene) -> None:
+    launched = scene.launch()
+    guest = scene.xen.guests[launched.domid]
+    guest.cpu_time = 10**9
+    assert scene.host.survey().found == ()
+    guest.cpu_time = 10**8
+    survey = scene.host.survey()
+    assert ([each.domid for each in survey.found], survey.ended) == ([launched.domid], (launched.domid,))
+
+
 def test_the_policy_still_decides(scene: Scene) -> None:
     scene.launch(edited(b"label=red", b"label=red-west"))
     with pytest.raises(AccessDenied) as refused:

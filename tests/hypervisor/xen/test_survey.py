@@ -53,6 +53,12 @@ def test_what_we_destroyed_may_take_its_time_to_die() -> None:
     assert survey([dying], {}, {(2, OURS.uuid)}).found == (dying,)
 
 
+def test_another_domain_under_the_same_names_is_found_by_its_cpu_time() -> None:
+    ours = Launched(OURS.uuid, OURS.context, cpu_ns=LISTED.cpu_ns + 1)
+    found = survey([LISTED], {1: ours}, ())
+    assert (found.ended, found.found) == ((1,), (LISTED,))
+
+
 @given(
     st.lists(
         st.builds(
