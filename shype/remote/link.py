@@ -187,6 +187,8 @@ class AgentLink:
         if refused and not self._answered:
             advice = "is your certificate on its list (shype host serve --allow)?"
             return NotLetInError(f"{self._place}: the agent ended the connection ({what}): {advice}")
+        if "BAD_RECORD_MAC" in str(what):
+            return AnswerError(f"{self._place}: the answer was altered on its way ({what})")
         return QuietError(f"{self._place}: the connection broke: {what}")
 
 

@@ -93,7 +93,7 @@ class LiveHost:
 
     def evidence(self, nonce: bytes) -> bytes:
         """Return evidence as a file, by the operator's own command in dom0."""
-        self.shell.check(f"shype attest {HOST} --nonce {nonce.hex()} -o /tmp/evidence.json")
+        self.shell.check(f"shype attest --host {HOST} --nonce {nonce.hex()} -o /tmp/evidence.json")
         return base64.b64decode(self.shell.check("base64 /tmp/evidence.json"))
 
     def verify(
@@ -134,7 +134,7 @@ class LiveHost:
         except ValueError:
             raise LabError("verify", f"no JSON document, exit code {done.returncode}", done.stderr) from None
         reasons: dict[str, frozenset[str]] = {}
-        _collect(document.get("result", document), reasons)
+        _collect(document["tree"], reasons)
         return Judgement(done.returncode, document.get("verdict", "none"), reasons, done.stdout + done.stderr)
 
 
