@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import jsonschema
 import pytest
 
 from attest.reference import ReferenceValues
-from shype.main import main
 from tests.attest.predict.build import CONFIGS, FILES, write
+from tests.schemas import validator
+
+if TYPE_CHECKING:
+    from tests.shype.conftest import Outcome, Shype
 
 PROFILE = f"""\
 schema: shype.pcr-profile/1
@@ -37,25 +39,9 @@ access_control = ["policy=datacenter,label=cola-web"]
 """
 
 
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def shype(capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: object) -> Outcome:
-        code = main(["pcrs", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+def shype(shype_command: Shype) -> Shype:
+    return partial(shype_command, "pcrs")
 
 
 @pytest.fixture
@@ -65,24 +51,20 @@ def profile(tmp_path: Path) -> Path:
     return tmp_path / "rack7.yaml"
 
 
-def schema(name: str) -> Any:
-    return json.loads((CONFIGS / "schema" / f"{name}.schema.json").read_text())
-
-
 def one_line(outcome: Outcome, exit_code: int, *parts: str) -> None:
     assert outcome.exit == exit_code
     assert outcome.err.count("\n") == 1
     assert all(part in outcome.err for part in parts), outcome.err
 
 
-def test_the_document_fits_its_schema(shype: Any, profile: Path) -> None:
+def test_the_document_fits_its_schema(shype: Shype, profile: Path) -> None:
     found = shype("predict", profile, "--json")
     assert found.exit == 0
-    jsonschema.validate(found.document, schema("pcrs-predict"))
+    validator("pcrs-predict").validate(found.document)
     assert sorted(found.document["pcrs"]["sha256"]) == [str(pcr) for pcr in range(10)]
 
 
-def test_the_events_replay_to_the_values(shype: Any, profile: Path) -> None:
+def test_the_events_replay_to_the_values(shype: Shype, profile: Path) -> None:
     document = shype("--json", "predict", profile).document
     for pcr, value in document["pcrs"]["sha256"].items():
         state = bytes(32)
@@ -92,7 +74,7 @@ def test_the_events_replay_to_the_values(shype: Any, profile: Path) -> None:
         assert state.hex() == value
 
 
-def test_the_text_has_every_value(shype: Any, profile: Path) -> None:
+def test_the_text_has_every_value(shype: Shype, profile: Path) -> None:
     values = shype("predict", profile, "--json").document["pcrs"]["sha256"]
     text = shype("predict", profile).out
     assert all(f"sha256 PCR {pcr} {value}\n" in text for pcr, value in values.items())
@@ -110,21 +92,21 @@ def with_values(profile: Path, values: dict[str, str], *, less: int | None = Non
     return made
 
 
-def test_the_firmware_s_part_may_come_as_values(shype: Any, profile: Path) -> None:
+def test_the_firmware_s_part_may_come_as_values(shype: Shype, profile: Path) -> None:
     recorded = shype("predict", profile, "--json").document
     found = shype("predict", with_values(profile, recorded["pcrs"]["sha256"]), "--json").document
-    jsonschema.validate(found, schema("pcrs-predict"))
+    validator("pcrs-predict").validate(found)
     assert found["pcrs"] == recorded["pcrs"]
     assert {event["pcr"] for event in found["events"]} == {8, 9}, "no event is known behind a value"
 
 
-def test_reference_values_are_made_of_values_too(shype: Any, profile: Path, tmp_path: Path) -> None:
+def test_reference_values_are_made_of_values_too(shype: Shype, profile: Path, tmp_path: Path) -> None:
     made = with_values(profile, shype("predict", profile, "--json").document["pcrs"]["sha256"])
     assert shype("reference", made, "-o", tmp_path / "reference.json").exit == 0
     assert set(ReferenceValues.decode((tmp_path / "reference.json").read_bytes()).pcrs) == set(range(10))
 
 
-def test_a_register_that_the_values_lack_is_named(shype: Any, profile: Path) -> None:
+def test_a_register_that_the_values_lack_is_named(shype: Shype, profile: Path) -> None:
     made = with_values(profile, shype("predict", profile, "--json").document["pcrs"]["sha256"], less=3)
     one_line(shype("predict", made), 3, "no sha256 value for PCR 3", "tpm2_pcrread")
     (profile.parent / "rack7.pcrs").write_text("no values")
@@ -133,7 +115,7 @@ def test_a_register_that_the_values_lack_is_named(shype: Any, profile: Path) -> 
     one_line(shype("predict", made), 2, "rack7.pcrs")
 
 
-def test_root_replaces_the_profile_s(shype: Any, profile: Path, tmp_path: Path) -> None:
+def test_root_replaces_the_profile_s(shype: Shype, profile: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "other", {**FILES, "xen.gz": b"other"})
     inside, replaced = (
         shype("predict", profile, "--json", *arguments).document for arguments in ([], ["--root", other])
@@ -142,58 +124,58 @@ def test_root_replaces_the_profile_s(shype: Any, profile: Path, tmp_path: Path) 
     assert inside["pcrs"]["sha256"]["9"] != replaced["pcrs"]["sha256"]["9"]
 
 
-def test_the_packed_profile_is_found_by_its_name(shype: Any, tmp_path: Path) -> None:
+def test_the_packed_profile_is_found_by_its_name(shype: Shype, tmp_path: Path) -> None:
     found = shype("predict", "embedded", "--root", write(tmp_path / "disk"), "--json")
     assert (found.exit, found.document["profile"]) == (0, "embedded")
 
 
-def test_a_profile_without_firmware_predicts_grub_s_registers(shype: Any, tmp_path: Path) -> None:
+def test_a_profile_without_firmware_predicts_grub_s_registers(shype: Shype, tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "p.yaml").write_text("schema: shype.pcr-profile/1\nname: p\ngrub: {config: grub.cfg}\n")
     document = shype("predict", tmp_path / "p.yaml", "--json").document
-    jsonschema.validate(document, schema("pcrs-predict"))
+    validator("pcrs-predict").validate(document)
     assert sorted(document["pcrs"]["sha256"]) == ["8", "9"]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_a_missing_boot_file_is_named(shype: Any, profile: Path, name: str) -> None:
+def test_a_missing_boot_file_is_named(shype: Shype, profile: Path, name: str) -> None:
     (profile.parent / "disk" / name).unlink()
     one_line(shype("predict", profile, "--json"), 2, name, "No such file")
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "nobody"])
-def test_a_missing_profile_is_named(shype: Any, name: str) -> None:
+def test_a_missing_profile_is_named(shype: Shype, name: str) -> None:
     one_line(shype("predict", name), 2, name)
 
 
-def test_a_missing_recording_is_named(shype: Any, profile: Path) -> None:
+def test_a_missing_recording_is_named(shype: Shype, profile: Path) -> None:
     profile.write_text(PROFILE.replace("ovmf-2022.11-q35.bin", "none.bin"))
     one_line(shype("predict", profile), 2, "none.bin")
 
 
-def test_a_broken_profile_is_refused_with_its_place(shype: Any, profile: Path) -> None:
+def test_a_broken_profile_is_refused_with_its_place(shype: Shype, profile: Path) -> None:
     profile.write_text(PROFILE + "extra: x\n")
     one_line(shype("predict", profile), 3, "profile:8:1:", "extra")
 
 
-def test_a_script_with_a_branch_is_refused_with_its_line(shype: Any, profile: Path) -> None:
+def test_a_script_with_a_branch_is_refused_with_its_line(shype: Shype, profile: Path) -> None:
     (profile.parent / "disk/grub.cfg").write_bytes(b"set a=1\nif [ $a = 1 ]; then boot; fi\n")
     one_line(shype("predict", profile), 3, "grub.cfg: line 2:")
 
 
-def test_a_broken_loader_is_refused(shype: Any, profile: Path) -> None:
+def test_a_broken_loader_is_refused(shype: Shype, profile: Path) -> None:
     (profile.parent / "disk/EFI/BOOT/BOOTX64.EFI").write_bytes(b"MZ")
     one_line(shype("predict", profile), 3, "PE image: byte")
 
 
-def test_a_link_out_of_the_disk_is_refused(shype: Any, profile: Path, tmp_path: Path) -> None:
+def test_a_link_out_of_the_disk_is_refused(shype: Shype, profile: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     (profile.parent / "disk/xen.gz").unlink()
     (profile.parent / "disk/xen.gz").symlink_to(tmp_path / "secret")
     one_line(shype("predict", profile), 2, "out of the boot folder")
 
 
-def test_a_circle_of_links_a_pipe_and_a_folder_are_refused(shype: Any, profile: Path) -> None:
+def test_a_circle_of_links_a_pipe_and_a_folder_are_refused(shype: Shype, profile: Path) -> None:
     xen = profile.parent / "disk/xen.gz"
     xen.unlink()
     xen.symlink_to("xen.gz")
@@ -212,13 +194,13 @@ def guest(folder: Path, target: str = "uuid:7d9e3b52-7c3c-4a53-9d0e-000000000001
     return folder / "web.cfg"
 
 
-def test_reference_values_are_written(shype: Any, profile: Path, tmp_path: Path) -> None:
+def test_reference_values_are_written(shype: Shype, profile: Path, tmp_path: Path) -> None:
     config, output = guest(tmp_path), tmp_path / "reference.json"
     found = shype("reference", profile, "--domain", config, "--issue", 3, "-o", output, "--json")
     assert found.exit == 0
-    jsonschema.validate(found.document, schema("pcrs-reference"))
+    validator("pcrs-reference").validate(found.document)
     raw = output.read_bytes()
-    jsonschema.validate(json.loads(raw), schema("reference"))
+    validator("reference").validate(json.loads(raw))
     values = ReferenceValues.decode(raw)
     web = values.domain("web")
     assert (found.document["sha256"], values.version) == (hashlib.sha256(raw).hexdigest(), 3)
@@ -233,7 +215,7 @@ def test_reference_values_are_written(shype: Any, profile: Path, tmp_path: Path)
 
 
 def test_the_same_domain_twice_is_refused_and_nothing_written(
-    shype: Any, profile: Path, tmp_path: Path
+    shype: Shype, profile: Path, tmp_path: Path
 ) -> None:
     config, output = guest(tmp_path), tmp_path / "reference.json"
     one_line(
@@ -242,20 +224,20 @@ def test_the_same_domain_twice_is_refused_and_nothing_written(
     assert not output.exists()
 
 
-def test_a_disk_by_path_needs_the_host_description(shype: Any, profile: Path, tmp_path: Path) -> None:
+def test_a_disk_by_path_needs_the_host_description(shype: Shype, profile: Path, tmp_path: Path) -> None:
     config = guest(tmp_path, "/dev/vg0/web")
     output = tmp_path / "reference.json"
     one_line(shype("reference", profile, "--domain", config, "-o", output), 2, "/dev/vg0/web", "--host")
 
 
-def test_a_missing_guest_kernel_is_named(shype: Any, profile: Path, tmp_path: Path) -> None:
+def test_a_missing_guest_kernel_is_named(shype: Shype, profile: Path, tmp_path: Path) -> None:
     config = guest(tmp_path)
     (tmp_path / "guest/vmlinuz").unlink()
     one_line(shype("reference", profile, "--domain", config, "-o", tmp_path / "r"), 2, "vmlinuz")
 
 
 @pytest.mark.parametrize("issue", ["-1", "x", "9" * 16, "²"])
-def test_a_wrong_issue_number_is_wrong_usage(shype: Any, profile: Path, issue: str) -> None:
+def test_a_wrong_issue_number_is_wrong_usage(shype: Shype, profile: Path, issue: str) -> None:
     one_line(shype("reference", profile, f"--issue={issue}", "-o", "x"), 2, "--issue")
 
 

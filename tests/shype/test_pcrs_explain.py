@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from shype.main import main
 from tests.attest.predict.build import CONFIG, FILES, unified, write
 from tests.schemas import validator
 from tests.shype.test_pcrs_cli import PROFILE
 from tests.simulators.host import GOOD_BOOT, Host
+
+if TYPE_CHECKING:
+    from tests.shype.conftest import Shype
 
 UNIFIED = PROFILE.replace("  loader: EFI/BOOT/BOOTX64.EFI\n", "").replace(
     "grub: {config: grub.cfg}", "unified: {image: EFI/BOOT/BOOTX64.EFI}"
 )
 
 
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def shype(capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: object) -> Outcome:
-        code = main(["pcrs", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+def shype(shype_command: Shype) -> Shype:
+    return partial(shype_command, "pcrs")
 
 
 @pytest.fixture
@@ -55,7 +41,7 @@ def update(tmp_path: Path) -> Path:
     return write(tmp_path / "update", {**FILES, **new})
 
 
-def test_an_update_is_explained_before_the_reboot(shype: Any, profile: Path, update: Path) -> None:
+def test_an_update_is_explained_before_the_reboot(shype: Shype, profile: Path, update: Path) -> None:
     found = shype("explain", profile, profile, "--root-b", update, "--json")
     assert found.exit == 1
     validator("pcrs-explain").validate(found.document)
@@ -69,14 +55,14 @@ def test_an_update_is_explained_before_the_reboot(shype: Any, profile: Path, upd
     assert "equal: PCR 0-7 (sha256)\n" in text
 
 
-def test_two_equal_boots_exit_0(shype: Any, profile: Path) -> None:
+def test_two_equal_boots_exit_0(shype: Shype, profile: Path) -> None:
     found = shype("explain", profile, profile, "--json")
     assert (found.exit, found.document["differences"]) == (0, [])
     validator("pcrs-explain").validate(found.document)
     assert shype("explain", profile, profile).out == "nothing changes: PCR 0-9 equal\n"
 
 
-def test_a_saved_prediction_is_compared_with_the_profile(shype: Any, profile: Path, update: Path) -> None:
+def test_a_saved_prediction_is_compared_with_the_profile(shype: Shype, profile: Path, update: Path) -> None:
     saved = profile.with_name("before.json")
     saved.write_text(shype("predict", profile, "--json").out)
     assert shype("explain", saved, profile).exit == 0
@@ -86,7 +72,7 @@ def test_a_saved_prediction_is_compared_with_the_profile(shype: Any, profile: Pa
 
 
 def test_reference_values_are_compared_with_what_tpm2_pcrread_prints(
-    shype: Any, profile: Path, update: Path, tmp_path: Path
+    shype: Shype, profile: Path, update: Path, tmp_path: Path
 ) -> None:
     shype("reference", profile, "-o", tmp_path / "reference.json")
     values = shype("predict", profile, "--root", update, "--json").document["pcrs"]["sha256"]
@@ -102,7 +88,7 @@ def test_reference_values_are_compared_with_what_tpm2_pcrread_prints(
     assert [each["pcr"] for each in found.document["not_compared"]] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_grub_and_a_unified_image_are_told_apart(shype: Any, profile: Path) -> None:
+def test_grub_and_a_unified_image_are_told_apart(shype: Shype, profile: Path) -> None:
     image = profile.with_name("one.yaml")
     image.write_text(UNIFIED)
     (profile.parent / "one").mkdir()
@@ -116,7 +102,7 @@ def test_grub_and_a_unified_image_are_told_apart(shype: Any, profile: Path) -> N
     }
 
 
-def test_a_unified_image_is_predicted_and_referenced(shype: Any, profile: Path, tmp_path: Path) -> None:
+def test_a_unified_image_is_predicted_and_referenced(shype: Shype, profile: Path, tmp_path: Path) -> None:
     profile.write_text(UNIFIED)
     write(profile.parent / "disk", {"EFI/BOOT/BOOTX64.EFI": unified()})
     found = shype("predict", profile, "--json").document
@@ -131,7 +117,7 @@ def test_a_unified_image_is_predicted_and_referenced(shype: Any, profile: Path, 
     assert reference["hypervisor"]["commandline"] == "console=com1 flask=enforcing"
 
 
-def test_an_image_with_a_part_outside_is_refused(shype: Any, profile: Path) -> None:
+def test_an_image_with_a_part_outside_is_refused(shype: Shype, profile: Path) -> None:
     profile.write_text(UNIFIED)
     write(profile.parent / "disk", {"EFI/BOOT/BOOTX64.EFI": unified(kernel=b"kernel")})
     found = shype("predict", profile)
@@ -139,7 +125,7 @@ def test_an_image_with_a_part_outside_is_refused(shype: Any, profile: Path) -> N
     assert "names 'ramdisk'" in found.err
 
 
-def test_evidence_with_a_log_names_the_file(shype: Any, tmp_path: Path) -> None:
+def test_evidence_with_a_log_names_the_file(shype: Shype, tmp_path: Path) -> None:
     host = Host.serving(boot=GOOD_BOOT.replaced(b"initrd", b"other"))
     (tmp_path / "evidence.json").write_bytes(host.evidence().encode())
     (tmp_path / "reference.json").write_bytes(host.reference().encode())
@@ -156,7 +142,7 @@ def test_evidence_with_a_log_names_the_file(shype: Any, tmp_path: Path) -> None:
     )
 
 
-def test_evidence_without_a_log_names_the_candidates(shype: Any, tmp_path: Path) -> None:
+def test_evidence_without_a_log_names_the_candidates(shype: Shype, tmp_path: Path) -> None:
     host = Host.serving(boot=GOOD_BOOT.replaced(b"initrd", b"other"), show_firmware_log=False)
     (tmp_path / "evidence.json").write_bytes(host.evidence().encode())
     (tmp_path / "reference.json").write_bytes(host.reference().encode())
@@ -179,7 +165,7 @@ def test_evidence_without_a_log_names_the_candidates(shype: Any, tmp_path: Path)
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_line(
-    shype: Any, profile: Path, content: bytes, exit_code: int, part: str
+    shype: Shype, profile: Path, content: bytes, exit_code: int, part: str
 ) -> None:
     (profile.parent / "other").write_bytes(content)
     for arguments in ((profile, profile.parent / "other"), (profile.parent / "other", profile)):
@@ -189,6 +175,6 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
         validator("error").validate(found.document)
 
 
-def test_a_missing_side_is_named(shype: Any, profile: Path) -> None:
+def test_a_missing_side_is_named(shype: Shype, profile: Path) -> None:
     found = shype("explain", profile, "nobody")
     assert (found.exit, "nobody" in found.err) == (2, True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shlex
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,7 +15,7 @@ from acm.engine import Operation, Request, decide
 from acm.lint import LintCode
 from acm.policyfile import load
 from shype.cli import policy_flows, policy_lint, policy_matrix
-from shype.main import main, parser_for
+from shype.main import parser_for
 from tests.conftest import vector_params
 from tests.schemas import validator
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Vector
+    from tests.shype.conftest import Shype
 
 POLICY = """\
 format: shype.policy/1
@@ -36,25 +36,9 @@ resource_labels: {web: {ste: b}}
 """
 
 
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def shype(capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: object) -> Outcome:
-        code = main(["policy", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+def shype(shype_command: Shype) -> Shype:
+    return partial(shype_command, "policy")
 
 
 @pytest.fixture
@@ -78,7 +62,7 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("vector", vector_params("xen/acm"))
-def test_import_of_xens_policies(shype: Any, tmp_path: Path, vector: Vector) -> None:
+def test_import_of_xens_policies(shype: Shype, tmp_path: Path, vector: Vector) -> None:
     output = tmp_path / "out.yaml"
     outcome = shype("import", vector.path, "-o", output, "--json")
     assert (outcome.exit, outcome.err) == (0, "")
@@ -91,7 +75,7 @@ def test_import_of_xens_policies(shype: Any, tmp_path: Path, vector: Vector) -> 
     assert text.out.startswith(f"{output}: policy {policy.name}")
 
 
-def test_export_and_import_are_a_round_trip(shype: Any, tmp_path: Path, datacenter: Path) -> None:
+def test_export_and_import_are_a_round_trip(shype: Shype, tmp_path: Path, datacenter: Path) -> None:
     xml, again = tmp_path / "dc-security_policy.xml", tmp_path / "dc.yaml"
     outcome = shype("export", datacenter, "-o", xml, "--json")
     assert outcome.exit == 0
@@ -104,7 +88,7 @@ def test_export_and_import_are_a_round_trip(shype: Any, tmp_path: Path, datacent
 
 
 def test_the_label_template_of_an_older_policy_is_named_or_found_beside_it(
-    shype: Any, tmp_path: Path
+    shype: Shype, tmp_path: Path
 ) -> None:
     head = '<SecurityPolicyDefinition xmlns="http://www.ibm.com"><PolicyHeader><Name>p-security_policy</Name>'
     policy = tmp_path / "p-security_policy.xml"
@@ -126,7 +110,7 @@ def test_the_label_template_of_an_older_policy_is_named_or_found_beside_it(
     assert "bootstrap-added" in named.out
 
 
-def test_a_refused_file_is_exit_3_with_its_place_and_nothing_is_written(shype: Any, tmp_path: Path) -> None:
+def test_a_refused_file_is_exit_3_with_its_place_and_nothing_is_written(shype: Shype, tmp_path: Path) -> None:
     bad = tmp_path / "bad.xml"
     bad.write_text("<SecurityPolicyDefinition>\n  <Extra/></SecurityPolicyDefinition>")
     outcome = shype("import", bad, "-o", tmp_path / "out.yaml")
@@ -139,7 +123,7 @@ def test_a_refused_file_is_exit_3_with_its_place_and_nothing_is_written(shype: A
 
 
 def test_what_acm_cannot_say_is_wrong_usage_and_nothing_is_written(
-    shype: Any, tmp_path: Path, small: Path
+    shype: Shype, tmp_path: Path, small: Path
 ) -> None:
     small.write_text(f'{POLICY}salt: "{"0a" * 32}"\n')
     outcome = shype("export", small, "-o", tmp_path / "out.xml")
@@ -148,7 +132,7 @@ def test_what_acm_cannot_say_is_wrong_usage_and_nothing_is_written(
     assert not (tmp_path / "out.xml").exists()
 
 
-def test_no_device_is_replaced_by_a_file(shype: Any, tmp_path: Path, small: Path) -> None:
+def test_no_device_is_replaced_by_a_file(shype: Shype, tmp_path: Path, small: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for verb, source in (("export", small), ("import", small)):
@@ -158,7 +142,7 @@ def test_no_device_is_replaced_by_a_file(shype: Any, tmp_path: Path, small: Path
     assert pipe.is_fifo()
 
 
-def test_a_flow_names_its_path_and_through_whom(shype: Any, datacenter: Path) -> None:
+def test_a_flow_names_its_path_and_through_whom(shype: Shype, datacenter: Path) -> None:
     asked = ("flows", datacenter, "--from", "cola-web", "--to", "juice-web")
     outcome = shype(*asked, "--json")
     assert outcome.exit == 0
@@ -177,7 +161,7 @@ def test_a_flow_names_its_path_and_through_whom(shype: Any, datacenter: Path) ->
     assert "through dns: takes it by type dns-cola, passes it by dns-juice" in text
 
 
-def test_no_flow_is_an_empty_list_and_a_statement(shype: Any, datacenter: Path) -> None:
+def test_no_flow_is_an_empty_list_and_a_statement(shype: Shype, datacenter: Path) -> None:
     asked = ("flows", datacenter, "--from", "cola-web", "--to", "juice-web")
     without = [word for name in ("dom0", "dns", "backup") for word in ("--without", name)]
     outcome = shype(*asked, *without, "--json")
@@ -188,7 +172,7 @@ def test_no_flow_is_an_empty_list_and_a_statement(shype: Any, datacenter: Path) 
     assert "dom0, dns, backup" in text.out
 
 
-def test_flows_of_one_side_and_all_of_them(shype: Any, small: Path) -> None:
+def test_flows_of_one_side_and_all_of_them(shype: Shype, small: Path) -> None:
     everything = shype("flows", small, "--json").document["flows"]
     pairs = {(flow["from"], flow["to"]): flow["path"] for flow in everything}
     assert pairs["vm:web", "res:web"] == ["vm:web", "dom0", "res:web"]
@@ -224,7 +208,7 @@ def test_flows_of_one_side_and_all_of_them(shype: Any, small: Path) -> None:
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(
-    shype: Any, small: Path, arguments: list[str], message: str
+    shype: Shype, small: Path, arguments: list[str], message: str
 ) -> None:
     outcome = shype(arguments[0], small, *arguments[1:])
     assert outcome.exit == 2
@@ -232,7 +216,7 @@ def test_wrong_usage_is_one_line_and_exit_2(
     assert outcome.err.count("\n") == 1
 
 
-def test_too_many_flows_are_not_listed(shype: Any, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_flows_are_not_listed(shype: Shype, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy_flows, "MOST", 11)
     outcome = shype("flows", small)
     assert outcome.exit == 2
@@ -241,7 +225,7 @@ def test_too_many_flows_are_not_listed(shype: Any, small: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("op", list(Operation))
-def test_the_matrix_in_json(shype: Any, datacenter: Path, op: Operation) -> None:
+def test_the_matrix_in_json(shype: Shype, datacenter: Path, op: Operation) -> None:
     outcome = shype("matrix", datacenter, "--op", op, "--json")
     assert outcome.exit == 0
     validator("policy-matrix").validate(outcome.document)
@@ -253,7 +237,7 @@ def test_the_matrix_in_json(shype: Any, datacenter: Path, op: Operation) -> None
     assert found["permitted"] == "".join(found["rows"]).count("1")
 
 
-def test_the_matrix_as_a_picture(shype: Any, small: Path) -> None:
+def test_the_matrix_as_a_picture(shype: Shype, small: Path) -> None:
     assert shype("matrix", small).out == (
         "share in policy p 1.0\n"
         "                   1  2  3  4\n"
@@ -269,7 +253,7 @@ def test_the_matrix_as_a_picture(shype: Any, small: Path) -> None:
     assert "  5 res:web\n" in shype("matrix", small, "--op", "read").out
 
 
-def test_a_wide_matrix_is_told_row_by_row(shype: Any, small: Path) -> None:
+def test_a_wide_matrix_is_told_row_by_row(shype: Shype, small: Path) -> None:
     more = ", ".join(f"l{number}: {{ste: [a]}}" for number in range(70))
     small.write_text(POLICY.replace("db: {ste: [b]}", f"db: {{ste: [b]}}, {more}"))
     text = shype("matrix", small).out
@@ -277,7 +261,7 @@ def test_a_wide_matrix_is_told_row_by_row(shype: Any, small: Path) -> None:
     assert "too wide" in text
 
 
-def test_lint_finds_accepts_and_counts(shype: Any, datacenter: Path) -> None:
+def test_lint_finds_accepts_and_counts(shype: Shype, datacenter: Path) -> None:
     outcome = shype("lint", datacenter, "--json")
     assert outcome.exit == 1
     validator("policy-lint").validate(outcome.document)
@@ -292,7 +276,7 @@ def test_lint_finds_accepts_and_counts(shype: Any, datacenter: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["flows", "matrix", "lint", "export"])
-def test_a_broken_policy_is_exit_3(shype: Any, small: Path, tmp_path: Path, verb: str) -> None:
+def test_a_broken_policy_is_exit_3(shype: Shype, small: Path, tmp_path: Path, verb: str) -> None:
     small.write_text(POLICY.replace("web: {ste: b}", "web: {ste: c}"))
     more = ["-o", tmp_path / "out"] if verb == "export" else []
     outcome = shype(verb, small, *more)
@@ -307,7 +291,7 @@ def test_choices_of_the_help_are_those_of_the_packages() -> None:
 
 @pytest.mark.parametrize("verb", ["import", "export", "flows", "matrix", "lint"])
 def test_the_examples_of_the_help_work(
-    shype: Any, capsys: pytest.CaptureFixture[str], desk: Path, verb: str
+    shype: Shype, capsys: pytest.CaptureFixture[str], desk: Path, verb: str
 ) -> None:
     with pytest.raises(SystemExit):
         parser_for("policy").parse_args([verb, "--help"])

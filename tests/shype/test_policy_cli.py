@@ -7,20 +7,21 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-import jsonschema
 import pytest
 
 from acm.decision import Code
 from acm.engine import Operation
 from shype.cli import policy as group
-from shype.main import main, parser_for
+from shype.main import parser_for
 from tests.schemas import validator
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.shype.conftest import Shype
 
 FROM = """\
 version: "1.1"
@@ -38,25 +39,9 @@ resource_labels: {web: {ste: b}}
 """
 
 
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def shype(capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: object) -> Outcome:
-        code = main(["policy", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+def shype(shype_command: Shype) -> Shype:
+    return partial(shype_command, "policy")
 
 
 @pytest.fixture(scope="session")
@@ -69,12 +54,6 @@ def ambiguous(tmp_path: Path) -> Path:
     path = tmp_path / "ambiguous.yaml"
     path.write_text(AMBIGUOUS)
     return path
-
-
-def schema(repository: Path, name: str) -> jsonschema.Draft202012Validator:
-    document = json.loads((repository / f"configs/schema/{name}.schema.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(document)
-    return jsonschema.Draft202012Validator(document)
 
 
 def question(op: str, subject: str, target: str, *running: str) -> list[str]:
@@ -99,36 +78,34 @@ DECISIONS = [
 
 
 @pytest.mark.parametrize(("arguments", "verdict", "codes"), DECISIONS)
-def test_decide(  # noqa: PLR0917 - pytest passes by name
-    shype: Any, repository: Path, datacenter: Path, arguments: list[str], verdict: str, codes: list[str]
-) -> None:
+def test_decide(shype: Shype, datacenter: Path, arguments: list[str], verdict: str, codes: list[str]) -> None:
     outcome = shype("decide", datacenter, *arguments, "--json")
     assert outcome.exit == {"permit": 0, "deny": 1}[verdict]
     assert outcome.err == ""
     assert outcome.document["verdict"] == verdict
     assert [reason["code"] for reason in outcome.document["reasons"]] == codes
-    schema(repository, "policy-decide").validate(outcome.document)
+    validator("policy-decide").validate(outcome.document)
     text = shype("decide", datacenter, *arguments)
     assert text.exit == outcome.exit
     assert text.out.startswith(f"{verdict}\n")
 
 
 def test_a_denial_names_the_conflict_set_the_types_and_the_running_label(
-    shype: Any, datacenter: Path
+    shype: Shype, datacenter: Path
 ) -> None:
     outcome = shype("decide", datacenter, *question("start", "cola-web", "dom0", "juice-db"), "--json")
     (reason,) = outcome.document["reasons"]
     assert all(word in reason["detail"] for word in ("'rivals'", "'cola'", "'juice'", "'juice-db'"))
 
 
-def test_json_may_stand_before_the_verb(shype: Any, datacenter: Path) -> None:
+def test_json_may_stand_before_the_verb(shype: Shype, datacenter: Path) -> None:
     assert (
         shype("--json", "decide", datacenter, *question("share", "dns", "dns")).document["verdict"]
         == "permit"
     )
 
 
-def test_can_run(shype: Any, repository: Path, datacenter: Path) -> None:
+def test_can_run(shype: Shype, repository: Path, datacenter: Path) -> None:
     hosts = repository / "configs/hosts"
     host = ("--host-description", hosts / "embedded.yaml")
     permitted = shype("can-run", datacenter, hosts / "cola-web.cfg", *host, "--running", "bank-web", "--json")
@@ -144,7 +121,7 @@ def test_can_run(shype: Any, repository: Path, datacenter: Path) -> None:
 
 
 def test_a_history_that_is_none_is_exit_3_and_half_an_anchor_is_wrong_usage(
-    shype: Any, repository: Path, tmp_path: Path
+    shype: Shype, repository: Path, tmp_path: Path
 ) -> None:
     wall = repository / "configs/policies/chinese-wall.yaml"
     broken = tmp_path / "history.json"
@@ -169,7 +146,7 @@ def test_the_schema_knows_every_code_and_its_verdict(repository: Path) -> None:
     assert not set(listed[0]) & set(listed[1])
 
 
-def test_show_of_every_section(shype: Any, repository: Path, tmp_path: Path) -> None:
+def test_show_of_every_section(shype: Shype, repository: Path, tmp_path: Path) -> None:
     policies = repository / "configs/policies"
     text = (policies / "mls.yaml").read_text().replace('version: "1.0"', FROM)
     path = tmp_path / "mls.yaml"
@@ -187,10 +164,10 @@ def test_show_of_every_section(shype: Any, repository: Path, tmp_path: Path) -> 
     assert wall["history"] is True
 
 
-def test_show(shype: Any, repository: Path, datacenter: Path) -> None:
+def test_show(shype: Shype, datacenter: Path) -> None:
     outcome = shype("show", datacenter, "--json")
     assert outcome.exit == 0
-    schema(repository, "policy-show").validate(outcome.document)
+    validator("policy-show").validate(outcome.document)
     assert outcome.document["digest"] in shype("show", datacenter).out
     assert {"name": "cola-disk", "ste": ["cola-data"]} in outcome.document["resource_labels"]
 
@@ -212,7 +189,7 @@ def test_show(shype: Any, repository: Path, datacenter: Path) -> None:
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(
-    shype: Any, datacenter: Path, arguments: list[str], message: str
+    shype: Shype, datacenter: Path, arguments: list[str], message: str
 ) -> None:
     outcome = shype("decide", datacenter, *arguments)
     assert outcome.exit == 2
@@ -221,7 +198,7 @@ def test_wrong_usage_is_one_line_and_exit_2(
     assert "permit" not in outcome.out
 
 
-def test_an_ambiguous_name_is_wrong_usage_and_prefixes_tell_apart(shype: Any, ambiguous: Path) -> None:
+def test_an_ambiguous_name_is_wrong_usage_and_prefixes_tell_apart(shype: Shype, ambiguous: Path) -> None:
     outcome = shype("decide", ambiguous, *question("read", "web", "web"))
     assert outcome.exit == 2
     assert "'vm:web' or 'res:web'" in outcome.err
@@ -231,7 +208,7 @@ def test_an_ambiguous_name_is_wrong_usage_and_prefixes_tell_apart(shype: Any, am
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "."])
-def test_a_file_that_cannot_be_read_is_wrong_usage(shype: Any, tmp_path: Path, name: str) -> None:
+def test_a_file_that_cannot_be_read_is_wrong_usage(shype: Shype, tmp_path: Path, name: str) -> None:
     outcome = shype("decide", tmp_path / name, *question("share", "a", "b"))
     assert outcome.exit == 2
     assert outcome.err.count("\n") == 1
@@ -239,7 +216,7 @@ def test_a_file_that_cannot_be_read_is_wrong_usage(shype: Any, tmp_path: Path, n
 
 @pytest.mark.parametrize("verb", [["decide", *question("share", "nobody", "b")], ["show"]])
 def test_a_broken_file_is_exit_3_with_its_place(
-    shype: Any, tmp_path: Path, ambiguous: Path, verb: list[str]
+    shype: Shype, tmp_path: Path, ambiguous: Path, verb: list[str]
 ) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(ambiguous.read_text().replace("ste: b", "ste: c"))
@@ -249,7 +226,7 @@ def test_a_broken_file_is_exit_3_with_its_place(
     assert outcome.err.count("\n") == 1
 
 
-def test_an_endless_file_is_too_big(shype: Any) -> None:
+def test_an_endless_file_is_too_big(shype: Shype) -> None:
     outcome = shype("show", "/dev/zero")
     assert outcome.exit == 3
     assert "[too-big]" in outcome.err
@@ -260,7 +237,7 @@ def test_the_operations_are_those_of_the_engine() -> None:
 
 
 def test_the_examples_of_the_help_work(
-    shype: Any, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shype: Shype, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(repository)
     for verb in ("decide", "can-run", "show"):
