@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 HASH_SIZE: Final = 32
 """Bytes of one hash."""
 
+MAX_PATH: Final = 64
+"""More siblings than a tree of 2^64 leaves has; a bound for whoever reads paths from outside."""
+
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
 """Root of the tree without leaves."""
 
@@ -82,18 +85,29 @@ def verify_inclusion(
 def verify_inclusion_hash(
     expected_root: bytes, leaf: bytes, *, index: int, size: int, path: Sequence[bytes]
 ) -> None:
-    """Like ``verify_inclusion`` for a leaf whose hash is known (RFC 9162, 2.1.3.2).
+    """Like ``verify_inclusion`` for a leaf whose hash is known.
 
     Raises InclusionError: ``hash-size``, ``leaf-index``, ``path-length`` or ``root-mismatch``.
     """
-    if any(len(value) != HASH_SIZE for value in (expected_root, leaf, *path)):
+    if len(expected_root) != HASH_SIZE:
         raise InclusionError("hash-size", f"Merkle path: every hash has {HASH_SIZE} bytes")
-    if not 0 <= index < size:
-        raise InclusionError("leaf-index", f"Merkle path: leaf {index} is not in a tree of {size}")
-    if not hmac.compare_digest(_climb(leaf, index, size - 1, path), expected_root):
+    if not hmac.compare_digest(root_from_path(leaf, index=index, size=size, path=path), expected_root):
         raise InclusionError(
             "root-mismatch", f"Merkle path: leaf {index} of {size} does not lead to the root"
         )
+
+
+def root_from_path(leaf: bytes, *, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """Return the root to which ``path`` leads from a leaf *hash* (RFC 9162, 2.1.3.2).
+
+    It proves nothing until it is compared with a root that was signed or measured. Raises InclusionError:
+    ``hash-size``, ``leaf-index`` or ``path-length``.
+    """
+    if any(len(value) != HASH_SIZE for value in (leaf, *path)):
+        raise InclusionError("hash-size", f"Merkle path: every hash has {HASH_SIZE} bytes")
+    if not 0 <= index < size:
+        raise InclusionError("leaf-index", f"Merkle path: leaf {index} is not in a tree of {size}")
+    return _climb(leaf, index, size - 1, path)
 
 
 def _climb(node: bytes, index: int, last: int, path: Sequence[bytes]) -> bytes:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from attest import merkle
+from acm import merkle
 from attest.errors import AttestInputError, AttestUsageError
 from attest.evidence import MAX_IMA, DomainEvidence, Evidence, FirmwareLog, HostEvidence, PcrValue
 from vtpm.tpm2.attestation import Attest, QuoteInfo
@@ -149,9 +149,11 @@ def attest(
             f"a channel is named by {CHANNEL_BYTES} bytes, not {len(channel)}", code="channel-length"
         )
     quoted = [_quote(vtpm, vtpm_qualifying(nonce, vtpm.binding), VTPM_PCRS) for vtpm in vtpms]
-    leaves = [leaf(vtpm.binding, q.quote, q.signature) for vtpm, q in zip(vtpms, quoted, strict=True)]
+    tree = merkle.Tree(
+        leaf(vtpm.binding, q.quote, q.signature) for vtpm, q in zip(vtpms, quoted, strict=True)
+    )
     pcrs = HOST_PCRS if logs.ima is None else HOST_PCRS | {IMA_PCR}
-    signed = _quote(host, host_qualifying(nonce, merkle.root(leaves), channel), pcrs)
+    signed = _quote(host, host_qualifying(nonce, tree.root, channel), pcrs)
     return Evidence(
         host=HostEvidence(
             name=name,
@@ -165,10 +167,9 @@ def attest(
             found=logs.found,
         ),
         domains=tuple(
-            _domain(vtpm, q, i, merkle.inclusion_proof(leaves, i))
-            for i, (vtpm, q) in enumerate(zip(vtpms, quoted, strict=True))
+            _domain(vtpm, q, i, tree.path(i)) for i, (vtpm, q) in enumerate(zip(vtpms, quoted, strict=True))
         ),
-        tree_size=len(leaves),
+        tree_size=tree.size,
     )
 
 

@@ -30,7 +30,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from attest import canonical_json, merkle
+from acm import merkle
+from attest import canonical_json
 from attest.canonical_json import Json
 from attest.errors import AttestInputError
 
@@ -182,7 +183,7 @@ def _firmware_log(value: object) -> FirmwareLog | None:
 def _domain(value: object, where: str) -> DomainEvidence:
     names = ("vid", "launch", "record", "binding", "vak", "quote", "signature", "pcrs", "index", "proof")
     fields = _Fields.of(value, where, names)
-    proof = fields.items("proof", merkle.MAX_PROOF)
+    proof = fields.items("proof", merkle.MAX_PATH)
     return DomainEvidence(
         vid=fields.text("vid", _VID),
         launch=fields.data("launch"),
@@ -280,9 +281,9 @@ def _number(value: object, where: str, most: int) -> int:
 
 
 def _sibling(value: object, where: str) -> bytes:
-    data = _base64(value, where, merkle.HASH_BYTES)
-    if len(data) != merkle.HASH_BYTES:
-        _refuse(where, f"is not a hash of {merkle.HASH_BYTES} bytes")
+    data = _base64(value, where, merkle.HASH_SIZE)
+    if len(data) != merkle.HASH_SIZE:
+        _refuse(where, f"is not a hash of {merkle.HASH_SIZE} bytes")
     return data
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from attest.merkle import leaf_hash
+from acm.merkle import leaf_hash
 from metering import merkle
 from metering.history import History, Line, MeterEntry, UsageEntry
 from metering.record import SALT_BYTES, Record

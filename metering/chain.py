@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attest.merkle import leaf_hash
+from acm.merkle import leaf_hash
 from metering.errors import MeteringUsageError
 from metering.merkle import Frontier
 from metering.record import SALT_BYTES, ZERO_HASH, Kind, MeterRecord, Record, encode

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from acm.merkle import EMPTY_ROOT
 from metering.case import Case, same_boot, ticks_between
 from metering.history import Line, MeterEntry, UsageEntry
-from metering.merkle import EMPTY_ROOT
 from metering.record import Flag, Kind, Reason
 from metering.verdict import Code, Finding
 

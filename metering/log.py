@@ -25,10 +25,10 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from attest.merkle import leaf_hash
+from acm.merkle import EMPTY_ROOT, leaf_hash
 from metering.checkpoint import Checkpoint, Note, check_origin, key_id, signed
 from metering.errors import LockedError, MeteringInputError, MeteringUsageError, StoreError
-from metering.merkle import EMPTY_ROOT, Frontier
+from metering.merkle import Frontier
 from metering.record import LEAF_BYTES
 
 if TYPE_CHECKING:

@@ -2,23 +2,21 @@
 
 A *cover* proves many leaves at once: it holds the hash of every largest subtree in which the reader has
 no leaf, left to right. It is the smallest set of hashes that gives the root, and its length follows from
-size and indexes alone; a cover has no form to play with. The hashing rule is that of ``attest.merkle``.
+size and indexes alone; a cover has no form to play with. The hashing rule is that of ``acm.merkle``.
 """
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from attest.merkle import HASH_BYTES, node_hash
+from acm.merkle import EMPTY_ROOT, HASH_SIZE, node_hash
 from metering.errors import MeteringUsageError, ProofError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
 MAX_SIZE: Final = 1 << 48
 """Leaves; at 20,000 a second a log gets there in 400 years, and the depth of every walk is bounded."""
 
@@ -106,8 +104,8 @@ def root_from_cover(
     """
     if not 0 < size <= MAX_SIZE or len(indexes) != len(hashes) or not indexes:
         raise ProofError(f"no cover of {len(indexes)} leaves in a tree of {size}")
-    if indexes[0] < 0 or indexes[-1] >= size or any(len(one) != HASH_BYTES for one in (*hashes, *supplied)):
-        raise ProofError(f"leaf indexes lie outside the tree of {size}, or a hash has not {HASH_BYTES} bytes")
+    if indexes[0] < 0 or indexes[-1] >= size or any(len(one) != HASH_SIZE for one in (*hashes, *supplied)):
+        raise ProofError(f"leaf indexes lie outside the tree of {size}, or a hash has not {HASH_SIZE} bytes")
     rest = iter(supplied)
     root = _Known(indexes, hashes, rest).fold(0, size, 0, len(indexes))
     if next(rest, None) is not None:

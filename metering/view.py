@@ -20,7 +20,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from attest.merkle import HASH_BYTES, leaf_hash
+from acm.merkle import HASH_SIZE, leaf_hash
 from metering import merkle
 from metering.errors import MeteringInputError, MeteringUsageError
 from metering.record import LEAF_BYTES, SALT_BYTES, Kind, MeterRecord, Record, decode, tenant_bytes
@@ -125,7 +125,7 @@ def _decode_part(raw: bytes) -> View:
         raise MeteringInputError(f"usage view: {len(raw)} bytes hold no header")
     size, leaves, hashes = _HEAD.unpack_from(raw, len(VIEW_MAGIC))
     end = start + leaves * entry
-    if end + hashes * HASH_BYTES != len(raw) or not 0 < leaves < size <= merkle.MAX_SIZE:
+    if end + hashes * HASH_SIZE != len(raw) or not 0 < leaves < size <= merkle.MAX_SIZE:
         raise MeteringInputError(
             f"usage view: {leaves} leaves of {size} and {hashes} hashes do not fit the file"
         )
@@ -136,5 +136,5 @@ def _decode_part(raw: bytes) -> View:
         size,
         indexes,
         [raw[at + _INDEX.size : at + entry] for at in range(start, end, entry)],
-        tuple(raw[at : at + HASH_BYTES] for at in range(end, len(raw), HASH_BYTES)),
+        tuple(raw[at : at + HASH_SIZE] for at in range(end, len(raw), HASH_SIZE)),
     )

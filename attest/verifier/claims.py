@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
+from acm import merkle
+from acm.errors import InclusionError
 from acm.policy import Policy
-from attest import merkle
 from attest.appraisal import AppraisalProfile
 from attest.attester import IMA_PCR, host_qualifying, leaf
 from attest.endorsement import Anchors, Endorsement
@@ -229,8 +230,8 @@ def shown_root(domain: DomainEvidence, size: int) -> bytes | None:
     """Return the Merkle root that a domain's proof leads to; None for a proof that cannot be."""
     data = leaf(domain.binding, domain.quote, domain.signature)
     try:
-        return merkle.root_from_proof(merkle.leaf_hash(data), domain.index, size, domain.proof)
-    except merkle.InclusionError:
+        return merkle.root_from_path(merkle.leaf_hash(data), index=domain.index, size=size, path=domain.proof)
+    except InclusionError:
         return None
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from attest import merkle
+from acm import merkle
 from attest.evidence import Evidence
 from metering.chain import Chains
 from metering.checkpoint import Checkpoint, Note, signed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -106,3 +107,32 @@ def test_a_path_of_wrong_length_or_hash_size() -> None:
 def test_a_huge_tree_size_costs_nothing() -> None:
     with pytest.raises(InclusionError):
         merkle.verify_inclusion(bytes(32), b"", index=0, size=1 << 100_000, path=[])
+
+
+def test_the_shape_of_three_leaves() -> None:
+    """RFC 6962, 2.1: the last one moves up alone."""
+    a, b, c = (merkle.leaf_hash(leaf) for leaf in (b"a", b"b", b"c"))
+    left = hashlib.sha256(b"\x01" + a + b).digest()
+    assert merkle.root([b"a", b"b", b"c"]) == hashlib.sha256(b"\x01" + left + c).digest()
+
+
+@given(LEAVES, st.data())
+def test_a_path_leads_to_its_root_alone(leaves: list[bytes], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(leaves) - 1))
+    tree = merkle.Tree(leaves)
+    leaf, size, path = merkle.leaf_hash(leaves[index]), len(leaves), tree.path(index)
+    assert merkle.root_from_path(leaf, index=index, size=size, path=path) == tree.root
+    for at, longer in ((size, path), (-1, path), (index, (*path, bytes(32)))):
+        with pytest.raises(InclusionError):
+            merkle.root_from_path(leaf, index=at, size=size, path=longer)
+
+
+@given(
+    st.binary(max_size=40),
+    st.integers(-2, 1 << 70),
+    st.integers(-2, 1 << 70),
+    st.lists(st.binary(max_size=40)),
+)
+def test_any_path_is_answered(leaf: bytes, index: int, size: int, path: list[bytes]) -> None:
+    with contextlib.suppress(InclusionError):
+        assert len(merkle.root_from_path(leaf, index=index, size=size, path=path)) == merkle.HASH_SIZE

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pymerkle
 
-from attest import merkle
+from acm import merkle
 from metering.audit import audit
 from metering.case import Terms
 from metering.checkpoint import Checkpoint, signed
@@ -132,11 +132,13 @@ def audit_beside_own_proofs(folder: Path, size: Size) -> Iterator[Pair]:
 
     def single() -> None:
         for hashed, index, proof in proofs:
-            assert merkle.root_from_proof(hashed, index, len(month.leaves), proof) == month.root
+            assert (
+                merkle.root_from_path(hashed, index=index, size=len(month.leaves), path=proof) == month.root
+            )
 
     yield Pair(
         Side("metering.audit of the tenant's part, all checks", month.audit()),
-        Side("attest.merkle: so many single inclusion proofs", single),
+        Side("acm.merkle: so many single inclusion proofs", single),
         month.facts(proof_bytes),
     )
 

@@ -386,7 +386,7 @@ def test_tenant_sees_that_the_exporter_keeps_the_tail_back(site: Site) -> None:
 
 
 def _part(site: Site, leaves: Sequence[bytes], indexes: Sequence[int]) -> Files:
-    from attest.merkle import leaf_hash
+    from acm.merkle import leaf_hash
     from metering.merkle import cover, levels
 
     tree = levels([leaf_hash(leaf) for leaf in leaves])
@@ -436,7 +436,7 @@ def test_every_check_is_the_only_one_to_catch_something() -> None:
 
 
 def test_roots_of_all_checkpoints_agree_with_the_leaves(site: Site) -> None:
-    from attest.merkle import leaf_hash
+    from acm.merkle import leaf_hash
 
     heads = []
     for _ in range(3):

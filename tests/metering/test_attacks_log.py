@@ -230,7 +230,7 @@ def test_14_genesis_continues_another_log(site: Site) -> None:
 
 def _written_over(leaves: Sequence[bytes], at: int, record: Record) -> list[bytes]:
     """Write ``record`` at ``at`` as it is, and chain the records after it to it."""
-    from attest.merkle import leaf_hash
+    from acm.merkle import leaf_hash
     from metering.chain import Chains
     from metering.record import encode
 

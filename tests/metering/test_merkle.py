@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attest.merkle import inclusion_proof, leaf_hash, root
+from acm.merkle import EMPTY_ROOT, inclusion_path, leaf_hash, root
 from metering.errors import ProofError
-from metering.merkle import EMPTY_ROOT, Frontier, cover, levels, root_from_cover, root_of
+from metering.merkle import Frontier, cover, levels, root_from_cover, root_of
 from tests.conftest import Vector, vector_params
 
 DATA = [b"%d" % number for number in range(70)]
@@ -45,7 +45,7 @@ def test_a_cover_gives_the_root_and_nothing_else_does(size: int, data: st.DataOb
 def test_the_cover_of_one_leaf_is_as_long_as_its_path() -> None:
     hashes = [leaf_hash(one) for one in DATA]
     for index in range(len(DATA)):
-        assert sorted(cover(levels(hashes), [index])) == sorted(inclusion_proof(DATA, index))
+        assert sorted(cover(levels(hashes), [index])) == sorted(inclusion_path(DATA, index))
 
 
 @given(

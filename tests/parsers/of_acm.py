@@ -95,6 +95,13 @@ PARSERS: Final = (
         ),
     ),
     Parser(
+        "acm.merkle:root_from_path",
+        lambda: [b"".join(merkle.inclusion_path(_LEAVES, 3))],
+        lambda raw: merkle.root_from_path(
+            merkle.leaf_hash(_LEAVES[3]), index=3, size=len(_LEAVES), path=chunks(raw)
+        ),
+    ),
+    Parser(
         "acm.parts:verify_section",
         lambda: [_ROOT],
         lambda raw: parts.verify_section(raw, parts.section(policy_of(POLICY), ["cola-web"])),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
 
-from attest import ak, bent, canonical_json, certificate, der, ear, ek, merkle, pcrfile, quote, reference_set
+from attest import ak, bent, canonical_json, certificate, der, ear, ek, pcrfile, quote, reference_set
 from attest.appraisal import AppraisalProfile
 from attest.endorsement import Anchors, verify_endorsement
 from attest.enrolment import Challenge, Enrolment
@@ -36,7 +35,6 @@ _EXPECTED: Final = _HOST.expectation()
 _EVIDENCE: Final = _HOST.evidence()
 _NONCE: Final = bytes.fromhex(QUOTE_NONCE)
 _ANCHORS: Final = Anchors.decode([Ca().pem()])
-_TREE: Final = [b"%d" % at for at in range(5)]
 _QUOTED: Final = PcrSelection.of(Alg.SHA256, range(11))
 _BANKS: Final = ("sha256", "sha1")
 
@@ -95,10 +93,6 @@ def _claims() -> bytes:
     import base64
 
     return base64.urlsafe_b64decode(good("ear.jwt").split(b".")[1] + b"==")
-
-
-def _proof(parts: Sequence[bytes]) -> None:
-    merkle.verify_inclusion(merkle.leaf_hash(_TREE[1]), 1, 5, parts, merkle.root(_TREE))
 
 
 _SIGNER: Final = MemoryKey.from_pem(KEY)
@@ -190,16 +184,6 @@ PARSERS: Final = (
     Parser("attest.session_file:decode_session", sessions, decode_session),
     Parser("attest.evidence:Evidence.decode", lambda: [_EVIDENCE.encode()], Evidence.decode),
     Parser(
-        "attest.merkle:root_from_proof",
-        lambda: [b"".join(merkle.inclusion_proof(_TREE, 1))],
-        lambda raw: merkle.root_from_proof(merkle.leaf_hash(_TREE[1]), 1, 5, chunks(raw)),
-    ),
-    Parser(
-        "attest.merkle:verify_inclusion",
-        lambda: [b"".join(merkle.inclusion_proof(_TREE, 1))],
-        lambda raw: _proof(chunks(raw)),
-    ),
-    Parser(
         "attest.pcrfile:decode_pcr_file",
         lambda: _recorded("ecc-serialized.pcrs", "ecc-plain.pcrs"),
         lambda raw: pcrfile.decode_pcr_file(raw, _QUOTED),
@@ -274,7 +258,6 @@ NOT_PARSERS: Final = {
     "attest.attester:*": "writes evidence",
     "attest.der:encode": "encodes",
     "attest.ear:base64url": "encodes",
-    "attest.merkle:*": "hashes bytes of any kind, reads nothing in them",
     "attest.runtime_events:*.of": "fields of what attest.runtime_events:decode_event or decode has read",
     "attest.signer:*.sign": "signs a digest",
     "attest.verifier.boot:compare": "values that were verified",

@@ -9,10 +9,10 @@ from struct import pack
 import pytest
 from cryptography.hazmat.primitives import hashes
 
+from acm.merkle import root
 from attest.attester import HOST_PCRS, host_qualifying, leaf
 from attest.boot.measured import EV_NO_ACTION, Measured, event_log
 from attest.evidence import Evidence, FirmwareLog, PcrValue
-from attest.merkle import root
 from attest.quote import qualified_name
 from attest.quote_history import QuoteHistory, Told, after
 from attest.reference import ReferenceValues
