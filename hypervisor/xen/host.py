@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hypervisor.blkif import BlockDevice
     from hypervisor.hostconfig import HostDescription
     from hypervisor.netif import NetDevice
-    from hypervisor.ports import DomainReading, HistoryStore
+    from hypervisor.ports import DomainReading, HistoryMeasurer, HistoryStore
     from hypervisor.toolstack import DomainInfo, DomainOrder, Limits
     from hypervisor.xlconfig import DomainConfig
 
@@ -52,8 +52,16 @@ class GuardedXen(GuardedHost):
         clock: Callable[[], int],
         trail: AuditTrail | None = None,
         history: HistoryStore | None = None,
+        measure_history: HistoryMeasurer | None = None,
     ) -> None:
-        super().__init__(description, policy, clock=clock, trail=trail, history=history)
+        super().__init__(
+            description,
+            policy,
+            clock=clock,
+            trail=trail,
+            history=history,
+            measure_history=measure_history,
+        )
         self._xen = xen
         self._retired: set[tuple[int, str]] = set()
         self._seen: dict[tuple[int, str], int] = {}
