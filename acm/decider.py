@@ -55,16 +55,19 @@ class _Reasoned(Decision):
     def __init__(self, permitted: bool, policy: Policy, request: Request) -> None:  # noqa: FBT001 - a keyword costs
         # Not by the base's __init__, which wants reasons.
         self.permitted = permitted  # type: ignore[misc]
+        self._reasons = ()
         self._policy = policy
         self._request = request
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
         """Why; raises AssertionError if the engine decides otherwise, which would be a defect."""
-        decision = decide(self._policy, self._request)
-        if decision.permitted is not self.permitted:
-            raise AssertionError(f"decided as {self.verdict}, explained as {decision}")
-        return decision.reasons
+        if not self._reasons:
+            decision = decide(self._policy, self._request)
+            if decision.permitted is not self.permitted:
+                raise AssertionError(f"decided as {self.verdict}, explained as {decision}")
+            self._reasons = decision.reasons
+        return self._reasons
 
 
 class Decider:
