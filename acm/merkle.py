@@ -40,9 +40,7 @@ class Tree:
     """A whole tree over the data of all leaves, in their order; never changed."""
 
     def __init__(self, leaves: Iterable[bytes]) -> None:
-        self._levels = [[leaf_hash(data) for data in leaves]]
-        while len(self._levels[-1]) > 1:
-            self._levels.append(_next_level(self._levels[-1]))
+        self._levels = levels([leaf_hash(data) for data in leaves])
 
     @property
     def size(self) -> int:
@@ -63,6 +61,14 @@ class Tree:
             raise AcmUsageError("leaf-index", f"leaf {index} of a tree of {self.size}: index out of range")
         siblings = ((level, index >> height ^ 1) for height, level in enumerate(self._levels[:-1]))
         return tuple(level[at] for level, at in siblings if at < len(level))
+
+
+def levels(hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """Return every level of the tree over leaf *hashes*, leaves first and the root last."""
+    found = [hashes]
+    while len(found[-1]) > 1:
+        found.append(_next_level(found[-1]))
+    return found
 
 
 def root(leaves: Sequence[bytes]) -> bytes:

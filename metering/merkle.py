@@ -11,7 +11,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from acm.merkle import EMPTY_ROOT, HASH_SIZE, node_hash
+from acm.merkle import EMPTY_ROOT, HASH_SIZE, levels, node_hash
 from metering.errors import MeteringUsageError, ProofError
 
 if TYPE_CHECKING:
@@ -52,17 +52,6 @@ class Frontier:
 def root_of(hashes: Sequence[bytes]) -> bytes:
     """Return the tree hash over leaf *hashes*."""
     return levels(hashes)[-1][0] if hashes else EMPTY_ROOT
-
-
-def levels(hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
-    """Return every level of the tree, leaves first; a last node without a sibling moves up unchanged."""
-    found: list[Sequence[bytes]] = [hashes]
-    level = hashes
-    while len(level) > 1:
-        pairs = [node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        level = pairs + list(level[len(level) & ~1 :])
-        found.append(level)
-    return found
 
 
 def cover(tree: Sequence[Sequence[bytes]], indexes: Sequence[int]) -> tuple[bytes, ...]:

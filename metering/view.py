@@ -20,7 +20,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from acm.merkle import HASH_SIZE, leaf_hash
+from acm.merkle import HASH_SIZE, leaf_hash, levels
 from metering import merkle
 from metering.errors import MeteringInputError, MeteringUsageError
 from metering.record import LEAF_BYTES, SALT_BYTES, Kind, MeterRecord, Record, decode, tenant_bytes
@@ -65,7 +65,7 @@ class View:
         if not leaves:
             raise MeteringUsageError("an empty log has nothing to show")
         indexes = list(_visible([decode(leaf[SALT_BYTES:]) for leaf in leaves], tenant))
-        tree = merkle.levels([leaf_hash(leaf) for leaf in leaves])
+        tree = levels([leaf_hash(leaf) for leaf in leaves])
         return cls(len(leaves), indexes, [leaves[index] for index in indexes], merkle.cover(tree, indexes))
 
     @classmethod

@@ -14,7 +14,7 @@ from metering.audit import audit
 from metering.case import Terms
 from metering.checkpoint import Checkpoint, signed
 from metering.log import digest
-from metering.merkle import levels, root_of
+from metering.merkle import root_of
 from metering.record import LEAF_BYTES
 from metering.register import Register
 from metering.view import View
@@ -147,7 +147,7 @@ def _proofs(
     hashes: Sequence[bytes], indexes: Sequence[int]
 ) -> Iterator[tuple[bytes, int, tuple[bytes, ...]]]:
     """Yield (leaf hash, index, audit path, RFC 6962, 2.1.1) from the levels of the tree."""
-    tree = levels(hashes)
+    tree = merkle.levels(hashes)
     for index in indexes:
         path = []
         for depth, level in enumerate(tree[:-1]):

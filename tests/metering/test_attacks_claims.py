@@ -386,8 +386,8 @@ def test_tenant_sees_that_the_exporter_keeps_the_tail_back(site: Site) -> None:
 
 
 def _part(site: Site, leaves: Sequence[bytes], indexes: Sequence[int]) -> Files:
-    from acm.merkle import leaf_hash
-    from metering.merkle import cover, levels
+    from acm.merkle import leaf_hash, levels
+    from metering.merkle import cover
 
     tree = levels([leaf_hash(leaf) for leaf in leaves])
     view = View(len(leaves), indexes, [leaves[at] for at in indexes], cover(tree, indexes))

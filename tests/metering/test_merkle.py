@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acm.merkle import EMPTY_ROOT, inclusion_path, leaf_hash, root
+from acm.merkle import EMPTY_ROOT, inclusion_path, leaf_hash, levels, root
 from metering.errors import ProofError
-from metering.merkle import Frontier, cover, levels, root_from_cover, root_of
+from metering.merkle import Frontier, cover, root_from_cover, root_of
 from tests.conftest import Vector, vector_params
 
 DATA = [b"%d" % number for number in range(70)]

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from acm.merkle import levels
 from metering import checkpoint, export, log, merkle, record
 from metering.audit import audit
 from metering.case import Terms, Trust
@@ -132,7 +133,7 @@ PARSERS: Final = (
     *_folder("metering.log:read_published", _published, *_USAGE),
     Parser(
         "metering.merkle:root_from_cover",
-        lambda: [b"".join(merkle.cover(merkle.levels(_HASHES), [4, 7]))],
+        lambda: [b"".join(merkle.cover(levels(_HASHES), [4, 7]))],
         lambda raw: merkle.root_from_cover(9, [4, 7], [_HASHES[4], _HASHES[7]], chunks(raw)),
     ),
     *_folder("metering.meter:Meter.resume", _resumed, *_USAGE, "usage/intent"),
