@@ -104,6 +104,24 @@ print(json.dumps(codes), file=sys.stderr)
 """
 
 
+_LOADED: Final = """
+import json, sys
+from shype.main import main
+code = int(main(json.load(sys.stdin)))
+print(code, sorted(name for name in sys.modules if name.startswith(("shype.remote", "shype.agent", "h11"))),
+      file=sys.stderr)
+"""
+
+
+def test_a_file_is_judged_without_what_asks_hosts(tmp_path: Path) -> None:
+    """shype.cli.verify may import shype.remote, for a URL; with a file it does not."""
+    words = next(command.words for command in COMMANDS if command.words[0] == "verify")
+    desk = furnish(tmp_path / "desk")
+    run = [sys.executable, "-W", "error", "-c", _LOADED]
+    done = subprocess.run(run, input=json.dumps(words), cwd=desk, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "0 []"
+
+
 def test_the_wheel_without_the_extra_host_verifies_audits_decides_and_predicts(tmp_path: Path) -> None:
     """Nothing offline needs tpm2-pytss, or could start a program."""
     offline = [command for command in COMMANDS if command.words[0] != "doctor"]  # which looks at this machine

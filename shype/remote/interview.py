@@ -58,7 +58,7 @@ class Interview:
     """Who is asked: ``place``, as the owner of the key in ``client``, known as ``host`` in ``anchors``.
 
     ``record`` is the file of its enrolment; what its TPM said last lies beside it. A host without enrolment
-    in ``expected`` is enrolled.
+    in ``expected`` is enrolled. The nonce in ``expected`` is that of the first round; more are drawn.
     """
 
     place: Place
@@ -124,10 +124,11 @@ class Interview:
             raise _RefusedError.of(error) from None
 
     def _rounds(self, link: AgentLink, expected: Expectation, record: Enrolment) -> Result:
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             session = self._session()
             session.recognise(record, now=self.clock())
-            nonce = session.send_nonce(_draw(), now=self.clock()).value
+            value = _draw() if number else expected.nonce
+            nonce = session.send_nonce(value, now=self.clock()).value
             answer = link.ask("/v1/evidence", EvidenceRequest(nonce).encode(), MAX_BYTES)
             if isinstance(answer, Answer):
                 channel = Channel(link.channel, answer.claimed)

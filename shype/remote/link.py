@@ -8,6 +8,7 @@ host's TPM has to have signed. All that comes back is bounded in size and time.
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import ssl
 import stat
@@ -31,6 +32,8 @@ ANSWER_SECONDS: Final = 90.0
 MAX_HEAD: Final = 16 * 1024
 CHUNK: Final = 1 << 16
 DEFAULT_PORT: Final = 443
+_NAME: Final = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
+"""A name in ASCII or an address; what does not resolve is for the resolver to say."""
 _OK: Final = 200
 
 
@@ -69,7 +72,7 @@ class Place:
         except ValueError:
             raise wrong from None
         extra = (parts.username, parts.password, parts.query, parts.fragment, parts.path.strip("/"))
-        if parts.scheme != "https" or not host or any(extra) or port == 0:
+        if parts.scheme != "https" or not host or any(extra) or port == 0 or not _NAME.fullmatch(host):
             raise wrong
         return cls(host, port or DEFAULT_PORT)
 
@@ -96,11 +99,12 @@ class AgentLink:
         context = _context(client)
         self._place = place
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        self._answered = False
+        self._heard = False
         try:
             plain = socket.create_connection((place.host, place.port), CONNECT_SECONDS)
-        except OSError as error:
-            raise QuietError(f"{place}: no connection: {error.strerror or error}") from None
+        except (OSError, UnicodeError) as error:
+            what = getattr(error, "strerror", None) or str(error)
+            raise QuietError(f"{place}: no connection: {what}") from None
         try:
             self._tls = context.wrap_socket(plain)
         except (OSError, ValueError) as error:
@@ -131,7 +135,6 @@ class AgentLink:
             raise AnswerError(f"{self._place}: not HTTP: {error}") from None
         except (OSError, ValueError) as error:
             raise self._lost(error) from None
-        self._answered = True
         if status != _OK:
             if len(answer) > MAX_ANSWER:
                 raise AnswerError(f"{self._place}: status {status} with {len(answer)} bytes")
@@ -165,6 +168,7 @@ class AgentLink:
             received = self._tls.recv(CHUNK)
             if not received and not self._http.trailing_data[0]:
                 raise ConnectionResetError("it ended before it answered")
+            self._heard = True
             self._http.receive_data(received)
         if isinstance(event, h11.ConnectionClosed):
             raise ConnectionResetError("it ended before it answered")
@@ -179,12 +183,12 @@ class AgentLink:
         return b"".join(self._http.send(event) or b"" for event in events)
 
     def _lost(self, error: Exception) -> ShypeInputError:
-        """Say what an end means: before the first answer, that TLS refused our key (RFC 8446, 4.4.2.4)."""
+        """Say what an end means: before anything came, that TLS refused our key (RFC 8446, 4.4.2.4)."""
         if isinstance(error, TimeoutError):
             return QuietError(f"{self._place}: no answer in time")
         what = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         refused = isinstance(error, ConnectionError | ssl.SSLEOFError) or "ALERT" in str(what)
-        if refused and not self._answered:
+        if refused and not self._heard:
             advice = "is your certificate on its list (shype host serve --allow)?"
             return NotLetInError(f"{self._place}: the agent ended the connection ({what}): {advice}")
         if "BAD_RECORD_MAC" in str(what):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Self
 
 from attest.enrolment import check_host
+from attest.nonce import NONCE_SIZE
 from attest.result import Result
 from attest.verifier.claims import Expectation
 from shype import references, standings, verification
@@ -55,7 +57,9 @@ def report(request: Request) -> Report:
     check_host(host)
     assert request.client is not None
     reference = references.load(request.reference, request.reference_key, request.reference_seen)
-    expected = verification.expectation(request, reference, host, datetime.now(UTC))
+    expected = replace(
+        verification.expectation(request, reference, host, datetime.now(UTC)), nonce=os.urandom(NONCE_SIZE)
+    )
     signer = verification.signer_of(request)
     record = request.record(host)
     interview = Interview(

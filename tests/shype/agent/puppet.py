@@ -56,7 +56,7 @@ def _serve(
     while not over.is_set():
         with contextlib.suppress(TimeoutError, OSError):
             plain, _ = server.accept()
-            plain.settimeout(10)
+            plain.settimeout(60)
             with context.wrap_socket(plain, server_side=True) as link:
                 _talk(link, act, made)
 

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,28 @@ def test_the_result_is_signed_for_whoever_relies_on_it(agent: Agent, party: Part
     jwk.write_text(party.shype("result", "jwk", key).out)
     read = party.shype("result", "verify", token, "--key", jwk, "--submod", "domain:cola-web", "--json")
     assert (read.exit, read.document["verdict"]) == (0, "affirming")
+
+
+def test_what_nobody_answered_can_be_signed_too(party: Party, agent: Agent) -> None:
+    """A relying party is told that nothing is known: the token says none, for a nonce as any other."""
+    from tests.simulators.desk import KEY
+
+    assert party.verify(agent.url, "--enroll").exit == 0
+    key, token, jwk = (party.folder / name for name in ("ear-key.pem", "ear.jwt", "ear-key.jwk"))
+    key.write_bytes(KEY)
+    jwk.write_text(party.shype("result", "jwk", key).out)
+    agent.end()
+    assert party.verify(agent.url, "--ear", token, "--ear-key", key).exit == 4
+    read = party.shype("result", "verify", token, "--key", jwk, "--json")
+    assert (read.exit, read.document["verdict"]) == (4, "none")
+
+
+def test_an_address_of_version_six(serve: Serve, standing: Booted, party: Party) -> None:
+    if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
+        pytest.skip("no IPv6 here")
+    agent = serve(standing.folder, party.listed(), "--listen", "[::1]:0")
+    assert agent.url.startswith("https://[::1]:")
+    assert party.verify(agent.url, "--enroll").exit == 0
 
 
 def test_each_message_fits_its_schema(agent: Agent, party: Party) -> None:
@@ -212,6 +235,9 @@ class TestUsage:
             ("https://me:secret@127.0.0.1:1", "https://HOST:PORT"),
             ("https://", "https://HOST:PORT"),
             ("https://127.0.0.1:0", "https://HOST:PORT"),
+            ("https://h\u00f6st:1", "https://HOST:PORT"),
+            ("https://\udcff:1", "https://HOST:PORT"),
+            ("https://[::1", "https://HOST:PORT"),
             ("https://127.0.0.1:99999", "https://HOST:PORT"),
         ],
     )

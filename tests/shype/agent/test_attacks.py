@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from attest.evidence import MAX_BYTES
 from shype.host.socket import call
 from shype.remote import link as remote_link
 from tests.shype.agent.conftest import Agent, Party, Serve, codes
@@ -90,11 +91,11 @@ class TestRelay:
                 forward(agent.port, enrolled.key("stranger"))(path, body)
             return b""
 
-        before = len(agent.logged("evidence"))
         with puppet(act) as relay:
             outcome = enrolled.verify(relay.url)
         assert (outcome.exit, codes(outcome)) == (4, ["host-refuses"])
-        assert len(agent.logged("evidence")) == before
+        assert len(agent.logged("certificate-not-on-the-list")) == 1
+        assert "evidence" not in agent.log[-1]
 
     def test_evidence_from_a_file_is_not_an_answer(self, enrolled: Party, standing: Booted) -> None:
         """Whoever gets the operator's own 'shype attest' to sign a nonce has no channel in it."""
@@ -360,6 +361,7 @@ class TestRow76AFailureIsNotForgotten:
     def test_a_record_that_is_broken_is_no_clean_slate(
         self, enrolled: Party, agent: Agent, raw: bytes
     ) -> None:
+        assert enrolled.verify(agent.url).exit == 0
         (enrolled.folder / "anchors" / "standings" / "embedded.json").write_bytes(raw)
         outcome = enrolled.verify(agent.url)
         assert (outcome.exit, "standing" in outcome.line) == (3, True)
@@ -370,7 +372,7 @@ class TestWhatAServerMayDoToUs:
 
     def test_an_endless_body(self, enrolled: Party) -> None:
         head = b"HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n"
-        with puppet(lambda _path, _body: head + b"x" * (17 << 20)) as front:
+        with puppet(lambda _path, _body: head + b"x" * (MAX_BYTES + 1)) as front:
             outcome = enrolled.verify(front.url)
         assert (outcome.exit, codes(outcome)) == (3, ["answer-malformed"])
         assert "more than" in outcome.document["reasons"][0]["detail"]
