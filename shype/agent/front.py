@@ -28,6 +28,8 @@ GATE_SECONDS: Final = 60.0
 FAREWELL_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 0.1
 READ_AHEAD: Final = 1 << 16
+_DATES: Final = frozenset({9, 10})
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 
 
 class GateGoneError(Exception):
@@ -176,7 +178,7 @@ class Front:
 def _why(error: Exception) -> str:
     """Return one of a few words for why a handshake failed: nothing of the peer's goes into the log."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return "certificate-not-on-the-list"
+        return "certificate-expired" if error.verify_code in _DATES else "certificate-not-on-the-list"
     if isinstance(error, ssl.SSLError) and error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "no-certificate"
     if isinstance(error, ConnectionAbortedError):  # as asyncio says that its handshake took too long

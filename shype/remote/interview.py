@@ -13,6 +13,7 @@ not as it should be: what grows without end cannot be appraised.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -55,7 +56,7 @@ _MOVING: Final = "pcrs-moving"
 
 @dataclass(frozen=True, slots=True)
 class Interview:
-    """Who is asked: ``place``, as the owner of the key in ``client``, known as ``host`` in ``anchors``.
+    """Who is asked: ``place``, as the owner of the key in ``context``, known as ``host`` in ``anchors``.
 
     ``record`` is the file of its enrolment; what its TPM said last lies beside it. A host without enrolment
     in ``expected`` is enrolled. The nonce in ``expected`` is that of the first round; more are drawn.
@@ -63,7 +64,7 @@ class Interview:
 
     place: Place
     host: str
-    client: Path
+    context: ssl.SSLContext
     anchors: Path
     record: Path
     expected: Expectation
@@ -72,12 +73,12 @@ class Interview:
     def hold(self) -> Result:
         """Ask and judge; whatever comes back, or does not, is a result.
 
-        Raises ShypeUsageError for a client key that is none, AttestUsageError for a broken source of nonces,
-        AttestInputError for a broken record of one's own.
+        Raises AttestUsageError for a broken source of nonces, AttestInputError for a broken record of one's
+        own.
         """
         check_source(_draw)
         try:
-            with AgentLink(self.place, self.client) as link:
+            with AgentLink(self.place, self.context) as link:
                 record = self._enrol(link) if self.expected.enrolment is None else self.expected.enrolment
                 return self._rounds(link, replace(self.expected, enrolment=record), record)
         except (QuietError, NotLetInError, AnswerError) as error:

@@ -91,12 +91,8 @@ class Answer:
 class AgentLink:
     """One connection. Use it in a ``with`` block."""
 
-    def __init__(self, place: Place, client: Path) -> None:
-        """Connect as the owner of the key in ``client``.
-
-        Raises QuietError, NotLetInError, AnswerError; ShypeUsageError for a key file that is none.
-        """
-        context = _context(client)
+    def __init__(self, place: Place, context: ssl.SSLContext) -> None:
+        """Connect as the owner of the key in ``context``; raises QuietError, NotLetInError, AnswerError."""
         self._place = place
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self._heard = False
@@ -196,8 +192,11 @@ class AgentLink:
         return QuietError(f"{self._place}: the connection broke: {what}")
 
 
-def _context(client: Path) -> ssl.SSLContext:
-    """Return TLS 1.3 with our key. No certificate of theirs is judged: the host's quote judges its key."""
+def client_context(client: Path) -> ssl.SSLContext:
+    """Return TLS 1.3 with the key in ``client``; raises ShypeUsageError for a file that is none.
+
+    No certificate of theirs is judged: the host's quote judges its key.
+    """
     about = client.stat()
     if stat.S_IMODE(about.st_mode) & 0o077:
         raise ShypeUsageError(f"{client}: others can read this private key: chmod 600")

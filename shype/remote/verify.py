@@ -16,7 +16,7 @@ from attest.verifier.claims import Expectation
 from shype import references, standings, verification
 from shype.errors import ShypeUsageError
 from shype.remote.interview import Interview, with_standing
-from shype.remote.link import Place
+from shype.remote.link import Place, client_context
 from shype.report import Exit, Report
 
 NOT_ENROLLED: Final = ("enrolment-refused",)
@@ -63,7 +63,12 @@ def report(request: Request) -> Report:
     signer = verification.signer_of(request)
     record = request.record(host)
     interview = Interview(
-        place, host, request.client, request.anchors, record, _to_enrol(request, record, expected)
+        place,
+        host,
+        client_context(request.client),
+        request.anchors,
+        record,
+        _to_enrol(request, record, expected),
     )
     with standings.hold(request.state or request.anchors, host) as kept:
         before = kept.standing

@@ -69,7 +69,7 @@ def test_every_code_is_one_word_with_one_sentence() -> None:
 
 
 def test_every_code_of_the_table_is_given_somewhere_and_no_other(repository: Path) -> None:
-    """Codes stand as literals in the verifier or where hosts are asked; the table has all and nothing dead."""
+    """Codes stand as literals in the verifier or where hosts are asked; it has all and nothing dead."""
     used: set[str] = set()
     appraise = repository / "attest" / "ima" / "appraise.py"  # its findings become reasons by their code
     asking = (*(repository / "shype" / "remote").glob("*.py"), repository / "attest" / "enrolment.py")

@@ -21,7 +21,7 @@ from shype.agent.allow import AllowList
 from shype.agent.conversation import Conversation
 from shype.agent.frames import Action, frame
 from shype.agent.gate import Gate
-from shype.remote.link import AgentLink, Place
+from shype.remote.link import AgentLink, Place, client_context
 from tests.parsers.parser import Parser, good
 from tests.shype.agent.puppet import puppet
 
@@ -76,19 +76,15 @@ def _kept(raw: bytes) -> None:
 
 
 def _client_key(raw: bytes) -> None:
-    with (
-        _room() as room,
-        puppet(lambda _path, _body: _ANSWER) as server,
-        AgentLink(Place("127.0.0.1", server.port), _file(room, raw)),
-    ):
-        pass
+    with _room() as room:
+        client_context(_file(room, raw))
 
 
 def _answered(raw: bytes) -> None:
     with (
         _room() as room,
         puppet(lambda _path, _body: raw) as server,
-        AgentLink(Place("127.0.0.1", server.port), _file(room, _key().secret)) as link,
+        AgentLink(Place("127.0.0.1", server.port), client_context(_file(room, _key().secret))) as link,
     ):
         link.ask("/v1/evidence", _NONCE, 1 << 20)
 
@@ -154,7 +150,7 @@ PARSERS: Final = (
         lambda: [frame(Action.HELLO, bytes(32)) + frame(Action.EVIDENCE, _NONCE)],
         _kept,
     ),
-    Parser("shype.remote.link:AgentLink.__init__", lambda: [_key().secret], _client_key),
+    Parser("shype.remote.link:client_context", lambda: [_key().secret], _client_key),
     Parser("shype.remote.link:AgentLink.ask", lambda: [_ANSWER], _answered),
     Parser("shype.standings:hold", _standings, _standing, files=True),
     Parser("shype.standings:known", _standings, _standing, files=True),

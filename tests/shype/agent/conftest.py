@@ -188,9 +188,11 @@ def agent(serve: Serve, standing: Booted, party: Party) -> Agent:
 
 
 @contextmanager
-def key_file(usage: Any, name: str = "server") -> Iterator[tuple[Path, tls_key.TlsKey]]:
-    """A key of one's own, in a file."""
-    made = tls_key.make(name, usage, datetime.now(UTC), 30)
+def key_file(
+    usage: Any, name: str = "server", born: datetime | None = None
+) -> Iterator[tuple[Path, tls_key.TlsKey]]:
+    """A key of one's own, in a file; its certificate is good for 30 days."""
+    made = tls_key.make(name, usage, born or datetime.now(UTC), 30)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "key.pem"
         path.touch(mode=0o600)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from attest.evidence import Evidence
+from shype.agent.allow import AllowList
 from tests.schemas import validator
 from tests.shype import processes
 from tests.shype.agent.conftest import CLIENT, Agent, Party, Serve, codes
@@ -259,6 +260,29 @@ class TestUsage:
         assert outcome.exit == 2
         assert words in outcome.line
 
+    def test_a_client_key(self, party: Party) -> None:
+        assert party.key().stat().st_mode & 0o777 == 0o600
+        assert b"PRIVATE KEY" not in party.listed().read_bytes()
+        assert list(AllowList.decode(party.listed().read_bytes()).names.values()) == [CLIENT]
+
+    @pytest.mark.parametrize(
+        ("more", "words"),
+        [
+            (("--name", "a b"), "--name"),
+            (("--name", "x" * 65), "--name"),
+            (("--name", "\u0430"), "--name"),
+            (("--days", "0"), "--days"),
+            (("--days", "99999"), "--days"),
+        ],
+    )
+    def test_a_client_key_that_cannot_be_made(
+        self, tmp_path: Path, shype_command: Shype, more: tuple[str, str], words: str
+    ) -> None:
+        files = ("-o", tmp_path / "key", "--certificate", tmp_path / "crt")
+        outcome = shype_command("enroll", "client-key", "--name", "auditor", *files, *more)
+        assert (outcome.exit, words in outcome.line) == (2, True)
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_key_that_others_can_read(self, party: Party) -> None:
         party.key().chmod(0o640)
         outcome = party.verify("https://127.0.0.1:1", "--enroll")
@@ -268,3 +292,4 @@ class TestUsage:
         party.key().write_bytes(party.listed().read_bytes())
         outcome = party.verify("https://127.0.0.1:1", "--enroll")
         assert (outcome.exit, "client-key" in outcome.line) == (2, True)
+        assert not (party.folder / "anchors" / "standings" / "embedded.json").exists(), "nothing was asked"
