@@ -2,7 +2,7 @@
 
 It holds the TLS key and nothing else: no path to the host, no TPM, no right to start anything. Bounds are on
 all that a peer can make it spend: connections at a time, seconds for a handshake and for a request, bytes,
-requests of one connection. At the bound a peer waits in the kernel's queue.
+requests of one connection. At the bound a peer waits in the kernel's queue; one address has its own bound.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import signal
 import socket
 import ssl
+from collections import Counter
 from contextlib import suppress
 from typing import Final
 
@@ -22,6 +23,8 @@ from shype.agent.identity import Identity
 from shype.agent.journal import Journal
 
 CONNECTIONS: Final = 32
+OF_ONE_ADDRESS: Final = 8
+"""Connections at a time: one stranger does not keep all others waiting."""
 HANDSHAKE_SECONDS: Final = 5.0
 GATE_SECONDS: Final = 60.0
 """For the gate to come to a question, and answer it."""
@@ -88,6 +91,7 @@ class Front:
         self._identity, self._allowed, self._journal = identity, allowed, journal
         self._open: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._peers: Counter[str] = Counter()
 
     async def run(self, link: socket.socket) -> None:
         """Serve until SIGTERM, SIGINT or the end of the gate, which is at the other end of ``link``."""
@@ -117,16 +121,25 @@ class Front:
                 self._slots.release()
                 await asyncio.sleep(PAUSE_SECONDS)  # out of descriptors, or a peer gone before we came
                 continue
-            task = asyncio.ensure_future(self._serve(connection, address, courier))
+            host, peer = str(address[0]), f"{address[0]}:{address[1]}"
+            if self._peers[host] >= OF_ONE_ADDRESS:
+                connection.close()
+                self._slots.release()
+                self._journal.stranger(peer, "too-many-connections")
+                continue
+            self._peers[host] += 1
+            task = asyncio.ensure_future(self._serve(connection, peer, courier))
             self._open.add(task)
-            task.add_done_callback(self._closed)
+            task.add_done_callback(lambda done, host=host: self._closed(done, host))  # type: ignore[misc]
 
-    def _closed(self, task: asyncio.Task[None]) -> None:
+    def _closed(self, task: asyncio.Task[None], host: str) -> None:
         self._open.discard(task)
         self._slots.release()
+        self._peers[host] -= 1
+        if not self._peers[host]:
+            del self._peers[host]
 
-    async def _serve(self, connection: socket.socket, address: tuple[object, ...], courier: Courier) -> None:
-        peer = f"{address[0]}:{address[1]}"
+    async def _serve(self, connection: socket.socket, peer: str, courier: Courier) -> None:
         reader = asyncio.StreamReader(limit=READ_AHEAD)
         protocol = asyncio.StreamReaderProtocol(reader)
         loop = asyncio.get_running_loop()

@@ -43,9 +43,11 @@ class Agent:
                 [*command, "--allow", str(allow), *more], stdout=subprocess.PIPE, stderr=log, text=True
             )
         assert process.stdout is not None
-        greeting = process.stdout.readline()
-        assert greeting, log_file.read_text()
-        return cls(process, greeting, log_file)
+        started = cls(process, process.stdout.readline(), log_file)
+        if not started.greeting:
+            started.end()
+            raise AssertionError(f"the agent does not start: {log_file.read_text()}")
+        return started
 
     @property
     def url(self) -> str:

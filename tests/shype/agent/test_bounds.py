@@ -273,7 +273,7 @@ class TestSlowPeers:
 class TestManyAtOnce:
     @pytest.mark.heavy
     def test_a_hundred_connections(self, agent: Agent, party: Party) -> None:
-        """They wait in the kernel's queue: the agent holds no more than its bound, and serves on."""
+        """The agent holds no more than its bound for one address, and serves on."""
         [half] = processes.children(agent.process.pid)
         most, over = [0], threading.Event()
 
@@ -290,12 +290,21 @@ class TestManyAtOnce:
         finally:
             over.set()
             watching.join()
-        assert most[0] <= front.CONNECTIONS + 8
+        assert most[0] <= front.OF_ONE_ADDRESS + 8
         assert set(answers) <= {200, 429, None}
         assert answers.count(200) >= 1
         assert len(tpm_work(agent)) <= gate.BURST + gate.PER_SECOND * (time.monotonic() - begun) + 1
         time.sleep(2)
         lives(agent, party.key())
+
+    def test_one_stranger_does_not_keep_others_waiting(self, besieged: Besieged) -> None:
+        """He holds what he may, and nothing else comes of his hundred connections."""
+        with contextlib.ExitStack() as held, besieged.unharmed():
+            for _ in range(100):
+                link = socket.create_connection(("127.0.0.1", besieged.agent.port), 20, ("127.0.0.9", 0))
+                held.enter_context(link)
+            lives(besieged.agent, besieged.client)
+            assert besieged.agent.logged("too-many-connections")
 
     def test_the_tpm_is_asked_only_so_often(self) -> None:
         now = [100.0]
