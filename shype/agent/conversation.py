@@ -60,6 +60,8 @@ class _Request:
 
     action: Action | None = None
     body: bytes = b""
+    wants_no_body: bool = False
+    """HEAD: the answer is its headers (RFC 9110, 9.3.2)."""
 
     @property
     def word(self) -> str:
@@ -105,7 +107,7 @@ class Conversation:
                 return False  # it idles: nothing was asked
             answer = AgentRefusal("too-slow", f"a request has {READ_SECONDS:.0f} seconds to arrive")
         outcome = answer.code if isinstance(answer, AgentRefusal) else "ok"
-        await self._send(answer, request.action, close=last or outcome not in _GOES_ON)
+        await self._send(answer, request, close=last or outcome not in _GOES_ON)
         self._log(request.word, outcome, int((time.monotonic() - begun) * 1000))
         return True
 
@@ -117,6 +119,7 @@ class Conversation:
             if event is h11.NEED_DATA:
                 self._http.receive_data(await self._reader.read(1 << 14))
             elif isinstance(event, h11.Request):
+                request.wants_no_body = event.method == b"HEAD"
                 request.action = _route(event)
             elif isinstance(event, h11.Data):
                 body += event.data
@@ -128,7 +131,7 @@ class Conversation:
             else:
                 return False
 
-    async def _send(self, answer: bytes | AgentRefusal, action: Action | None, *, close: bool) -> None:
+    async def _send(self, answer: bytes | AgentRefusal, request: _Request, *, close: bool) -> None:
         status, body = 200, b""
         if isinstance(answer, AgentRefusal):
             status, body = STATUS.get(answer.code, 500), answer.encode()
@@ -139,14 +142,15 @@ class Conversation:
             ("content-length", str(len(body))),
             ("cache-control", "no-store"),
         ]
-        if action is Action.EVIDENCE and status == 200:  # noqa: PLR2004 - RFC 9110, 15.3.1
+        if request.action is Action.EVIDENCE and status == 200:  # noqa: PLR2004 - RFC 9110, 15.3.1
             headers.append((CHANNEL, self._channel.hex()))
         if close:
             headers.append(("connection", "close"))
         if status == 405:  # noqa: PLR2004 - RFC 9110, 15.5.6 asks for Allow
             headers.append(("allow", "GET, POST"))
         response = h11.Response(status_code=status, headers=headers)
-        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+        content = h11.Data(data=b"" if request.wants_no_body else body)
+        for event in (response, content, h11.EndOfMessage()):
             self._writer.write(self._http.send(event) or b"")
         async with asyncio.timeout(WRITE_SECONDS):
             await self._writer.drain()

@@ -35,10 +35,6 @@ _DATES: Final = frozenset({9, 10})
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 
 
-class GateGoneError(Exception):
-    """The gate has ended, and so does the front."""
-
-
 class Courier:
     """Carries questions to the gate, one at a time, and answers back."""
 
@@ -138,6 +134,8 @@ class Front:
         self._peers[host] -= 1
         if not self._peers[host]:
             del self._peers[host]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._journal.defect(error)
 
     async def _serve(self, connection: socket.socket, peer: str, courier: Courier) -> None:
         reader = asyncio.StreamReader(limit=READ_AHEAD)

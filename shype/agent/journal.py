@@ -49,6 +49,10 @@ class Journal:
         self._lines += 1
         self._write(f"{peer} - connect {why}")
 
+    def defect(self, error: BaseException) -> None:
+        """Log what should not happen: an error of ours, by its kind alone."""
+        self._write(f"- - defect {type(error).__name__}")
+
     def tell_untold(self) -> None:
         """Say how many were only counted."""
         if self._untold:

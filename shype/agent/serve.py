@@ -115,7 +115,6 @@ def _front(
     except BaseException as error:  # noqa: BLE001 - whatever it is, this process ends here
         print(f"front: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
-        sys.stderr.flush()
         os._exit(code)
 
 

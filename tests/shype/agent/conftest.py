@@ -181,6 +181,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield start
     for agent in agents:
         agent.end()
+        assert not [line for line in agent.log if " defect " in line]
 
 
 @pytest.fixture

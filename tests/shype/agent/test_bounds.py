@@ -103,6 +103,7 @@ def besieged(standing: Booted) -> Iterator[Besieged]:
         agent = Agent.start(standing.folder, allow, Path(room))
         yield Besieged(agent, path)
         assert agent.end() == 0
+        assert not [line for line in agent.log if " defect " in line]
 
 
 class TestWhoMayAsk:
@@ -217,6 +218,9 @@ HTTP = {
     "a body that GET has not": (GET + LENGTH + b"2\r\n\r\n{}", b"400"),
     "a path that climbs": (GET.replace(b"v1/", b"v1/../v1/") + b"\r\n", b"404"),
     "a whole URL": (GET.replace(b"/v1", b"https://x/v1") + b"\r\n", b"404"),
+    "HEAD": (GET.replace(b"GET", b"HEAD") + b"\r\n", b"405"),
+    "OPTIONS": (GET.replace(b"GET", b"OPTIONS") + b"\r\n", b"405"),
+    "an upgrade": (GET + b"connection: upgrade\r\nupgrade: h2c\r\n" + LENGTH + b"1\r\n\r\nx", b"400"),
     "CONNECT": (b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n", b"404"),
 }
 
