@@ -34,6 +34,7 @@ from hypervisor.errors import XenError
 from hypervisor.folder import FolderSource
 from hypervisor.hostconfig import HostDescription
 from hypervisor.launch import LaunchedDomain, Launcher
+from hypervisor.state import DOM0
 from hypervisor.toolstack import DomainInfo
 from hypervisor.xen.driver import XenDriver
 from hypervisor.xen.host import GuardedXen
@@ -107,6 +108,7 @@ class Dom0Host(RunningHost[GuardedXen]):
 
     def _take_over(self) -> None:
         self._driver = self._dom0.driver(self.description.flask)
+        self._driver.name(DOM0)  # a toolstack that does not answer is known now, not at the first launch
         self.tpm = self._ends.enter_context(DeviceTpm(self._ends.enter_context(self._dom0.tpm())))
         self.log = self._ends.enter_context(RuntimeLog(self._dom0.log, self.tpm.extend, self.tpm.read))
         self._reported = self._first_report()

@@ -374,3 +374,10 @@ def test_without_a_xen_the_command_says_so(
     )
     assert outcome.exit == exit_code
     assert line in outcome.line
+
+
+def test_a_toolstack_that_does_not_answer_is_known_at_once(machine: Machine) -> None:
+    machine.first_act()
+    machine.xen.fail_at = "list"
+    with pytest.raises(XenError, match="list failed"):
+        machine.host()
