@@ -115,7 +115,7 @@ def test_a_domain_started_behind_our_back_is_found_within_one_poll(host: LiveHos
         " && xl create /tmp/behind.cfg"
     )
     host.shell.check("sleep 6")
-    assert "behind" in host.shype("host", "status", HOST).output
+    assert "FOUND domain" in host.shype("host", "status", HOST).output
     host.shell.check("xl destroy behind")
     judged = host.verify(good.reference)
     assert (judged.exit, judged.verdict) == (1, "contraindicated"), judged.details
