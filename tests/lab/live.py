@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ POLICY: Final = CONFIGS / "policies" / "datacenter.yaml"
 PROFILE: Final = CONFIGS / "lab" / "appraisal.yaml"
 CONNECT_SECONDS: Final = 120
 VERIFY_SECONDS: Final = 180
+END_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,6 @@ class LiveHost:
         self.timings = Timings()
         self._desk = desk
         self._parts = parts
-        self._tries = 0
         anchors = desk / "anchors"
         anchors.mkdir(parents=True, exist_ok=True)
         for certificate in tpm.anchors():
@@ -99,13 +100,15 @@ class LiveHost:
     def verify(
         self, reference: Reference, *extra: str | Path, profile: str | Path = PROFILE, port: int | None = None
     ) -> Judgement:
-        """Judge the host from outside over HTTPS, enrolling it at first sight."""
-        self._tries += 1
+        """Judge the host from outside over HTTPS, enrolling it at first sight.
+
+        Each time by a desk that remembers no earlier failure, since one would stand.
+        """
         enrolled = self._desk / "anchors" / "enrolled" / f"{NAME}.json"
         words: list[str | Path] = [
             *("verify", f"https://127.0.0.1:{port or self.machine.port}", "--host", NAME),
             *("--client", self._parts.client, "--policy", POLICY, "--anchors", self._desk / "anchors"),
-            *("--state", self._desk / f"standing-{self._tries}"),
+            *("--state", tempfile.mkdtemp(dir=self._desk, prefix="standing-")),
             *(() if enrolled.is_file() else ("--enroll",)),
         ]
         return self.judge(words, reference, profile, extra)
@@ -149,7 +152,7 @@ def _collect(node: Mapping[str, Any], found: dict[str, frozenset[str]]) -> None:
 def booted(
     folder: Path, boot: Path, parts: Parts, tpm: Tpm, desk: Path, *, variables: Path = VARIABLES
 ) -> Iterator[LiveHost]:
-    """Boot a host from a boot folder and wait until its dom0 answers; its end pulls the plug."""
+    """Boot a host from a boot folder and wait until its dom0 answers; at the end dom0 powers off."""
     folder.mkdir(parents=True, exist_ok=True)
     image = bootdisk.make(boot, folder / "boot.img")
     with Machine(folder / "machine", (image, parts.userland.disk), tpm, variables) as machine:
@@ -159,6 +162,9 @@ def booted(
             host.timings.dom0 = time.monotonic() - machine.started
             say(f"{folder.name}: dom0 answers {host.timings.dom0:.1f} s after power-on")
             yield host
+            # Pulling the plug would set the TPM's clock back, and the next boot would not be believed.
+            shell.tell("poweroff -f")
+            machine.wait_for_end(END_SECONDS)
 
 
 def wait_for_agent(host: LiveHost) -> float:
