@@ -19,6 +19,7 @@ from tests.lab.tool import say
 
 FOLDER: Final = Path(__file__).resolve().parent
 FAILED: Final = 1
+INTERRUPTED: Final = 130
 
 
 def main() -> int:
@@ -32,7 +33,7 @@ def main() -> int:
     shell.add_argument("command", nargs="?", default="", help="for dom0's sh; without it a prompt")
     given = parser.parse_args()
     # A lab that is told to end takes its machines with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if given.verb == "build":
             parts.build()
@@ -43,12 +44,14 @@ def main() -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def tell(marker: str) -> int:
     """Build, then tell the stories of a marker."""
     parts.build()
-    code = pytest.main([str(FOLDER), "-m", marker, "-q", "-p", "no:cacheprovider"])
+    code = pytest.main([str(FOLDER), "-m", marker, "-q", "-s", "-p", "no:cacheprovider"])
     return int(code)
 
 

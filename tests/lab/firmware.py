@@ -11,9 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from tests.lab import machine
 from tests.lab.cache import Cache
-from tests.lab.machine import CODE, HARDWARE, VARIABLES, Machine, Tpm
+from tests.lab.machine import CODE, DEVICES, HARDWARE, VARIABLES, Machine, Tpm
 from tests.lab.tool import run, say
 from tests.recordings import record_firmware_log as recorder
 
@@ -25,7 +24,7 @@ SECOND_DISK: Final = 1 << 20
 def recording(cache: Cache, kernel: Path, busybox: Path) -> Path:
     """Return the event log of the lab's machine, checked against the TPM's registers."""
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (CODE, VARIABLES)]
-    parts += [run("qemu-system-x86_64", "--version"), *HARDWARE, Path(machine.__file__).read_text()]
+    parts += [run("qemu-system-x86_64", "--version"), *HARDWARE, *DEVICES]
 
     def make(new: Path) -> None:
         say("record the firmware's event log (one boot of plain Linux)")

@@ -21,6 +21,7 @@ from typing import Final, Self
 
 from tests.lab.errors import LabError
 from tests.lab.tool import run
+from tests.recordings.record_firmware_log import end
 
 FIRMWARE: Final = Path("/usr/share/OVMF")
 CODE: Final = FIRMWARE / "OVMF_CODE_4M.fd"
@@ -32,7 +33,6 @@ GUEST_ADDRESS: Final = "192.0.2.15"
 AGENT_PORT: Final = 4433
 BANKS: Final = ("sha256",)
 BOOT_SECONDS: Final = 300
-END_SECONDS: Final = 10
 PR_SET_PDEATHSIG: Final = 1
 
 HARDWARE: Final = (
@@ -40,6 +40,13 @@ HARDWARE: Final = (
     *("-no-reboot", "-nodefaults", "-monitor", "none", "-vga", "none"),
 )
 """With one processor a boot takes half a minute, with two up to two (facts/xen-lab.md, 1)."""
+DEVICES: Final = (
+    *("-serial", "chardev:con", "-serial", "chardev:sh", "-device", "ahci,id=ahci"),
+    *("-device", "ide-hd,drive=d0,bus=ahci.0", "-device", "ide-hd,drive=d1,bus=ahci.1"),
+    *("-tpmdev", "emulator,id=t0,chardev=ct", "-device", "tpm-tis,tpmdev=t0"),
+    *("-device", "e1000,netdev=n0,mac=52:54:00:12:34:56"),
+)
+"""What the firmware sees, and in part measures: the boot disk, dom0's disk, TPM, network."""
 
 
 @dataclass(slots=True)
@@ -133,28 +140,17 @@ class Machine:
     def _arguments(self, control: Path) -> list[str]:
         flash = "if=pflash,format=raw"
         forward = f"hostfwd=tcp:127.0.0.1:{self.port}-{GUEST_ADDRESS}:{AGENT_PORT}"
+        console = f"path={self.console_socket},server=on,wait=off,logfile={self.console}"
         words = [
             *HARDWARE,
-            *(
-                "-chardev",
-                f"socket,id=con,path={self.console_socket},server=on,wait=off,logfile={self.console}",
-            ),
-            *(
-                "-serial",
-                "chardev:con",
-                "-chardev",
-                f"socket,id=sh,path={self.shell_socket},server=on,wait=off",
-            ),
-            *("-serial", "chardev:sh", "-drive", f"{flash},readonly=on,file={CODE}"),
-            *("-drive", f"{flash},file={self.folder}/vars.fd", "-device", "ahci,id=ahci"),
-            *("-chardev", f"socket,id=ct,path={control}", "-tpmdev", "emulator,id=t0,chardev=ct"),
-            *("-device", "tpm-tis,tpmdev=t0", "-netdev", f"user,id=n0,net={NETWORK},restrict=on,{forward}"),
-            *("-device", "e1000,netdev=n0,mac=52:54:00:12:34:56"),
+            *("-chardev", f"socket,id=con,{console}", "-chardev", f"socket,id=ct,path={control}"),
+            *("-chardev", f"socket,id=sh,path={self.shell_socket},server=on,wait=off"),
+            *("-drive", f"{flash},readonly=on,file={CODE}", "-drive", f"{flash},file={self.folder}/vars.fd"),
+            *("-netdev", f"user,id=n0,net={NETWORK},restrict=on,{forward}"),
         ]
         for number, disk in enumerate(self._disks):
-            drive = f"file={disk},format=raw,if=none,id=d{number},snapshot=on"
-            words += ["-drive", drive, "-device", f"ide-hd,drive=d{number},bus=ahci.{number}"]
-        return words
+            words += ["-drive", f"file={disk},format=raw,if=none,id=d{number},snapshot=on"]
+        return [*words, *DEVICES]
 
     @property
     def console_socket(self) -> Path:
@@ -220,17 +216,6 @@ class Machine:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def end(child: subprocess.Popen[bytes]) -> None:
-    """End a process that we started; kill it when it does not listen."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(timeout=END_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait(timeout=END_SECONDS)
 
 
 def free_port() -> int:

@@ -18,6 +18,7 @@ from typing import Final
 from tests.lab.errors import LabError
 from tests.lab.tool import run
 from tests.lab.userland import BINDINGS, DOM0, REPOSITORY, SITE, Verity
+from tests.recordings.record_firmware_log import newc
 
 MODULES: Final = (
     *("ahci", "sd_mod", "ext4", "dm-verity", "e1000", "xen-privcmd", "xenfs", "xen-evtchn", "xen-gntdev"),
@@ -61,14 +62,6 @@ class Archive:
         entries = [*self._entries.items(), ("TRAILER!!!", (0, b""))]
         raw = b"".join(newc(name, mode, body, n) for n, (name, (mode, body)) in enumerate(entries, 1))
         return gzip.compress(raw, LEVEL, mtime=0)
-
-
-def newc(name: str, mode: int, body: bytes, inode: int) -> bytes:
-    """Return one entry: hexadecimal header, name, body, padded to 4 bytes."""
-    raw = name.encode() + b"\0"
-    fields = (inode, mode, 0, 0, 1, 0, len(body), 0, 0, 0, 0, len(raw), 0)
-    head = b"070701" + b"".join(b"%08X" % field for field in fields) + raw
-    return head + bytes(-len(head) % 4) + body + bytes(-len(body) % 4)
 
 
 def module_files(kernel: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from tests.lab.conftest import Shelf, note_boot
 from tests.lab.live import Judgement, LiveHost, booted, wait_for_agent
 from tests.lab.machine import VARIABLES, Tpm
 from tests.lab.parts import SHYPE, Parts
-from tests.lab.test_flask_host import NONCE
+from tests.lab.test_a_good_host import NONCE
 from tests.lab.variants import FLASK, LAB, LOADER, PCRS, UNIFIED
 
 pytestmark = [pytest.mark.lab, pytest.mark.heavy]
