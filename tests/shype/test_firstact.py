@@ -102,9 +102,11 @@ def test_its_imports_are_python_and_our_own_pure_code() -> None:
     modules = set(json.loads(done.stdout))
     roots = {name.partition(".")[0] for name in modules}
     assert modules.isdisjoint(FOREIGN)
-    ours = {"attest", "hypervisor", "shype", "vtpm"}
+    ours = {"acm", "attest", "hypervisor", "shype", "vtpm"}
     assert roots - ours - set(sys.stdlib_module_names) <= {"__main__"}
     assert {name for name in modules if name.partition(".")[0] in ours} == {
+        "acm",
+        "acm.strictjson",
         "attest",
         "attest.canonical_json",
         "attest.errors",
