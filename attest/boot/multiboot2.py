@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from attest.boot.firmware import firmware
 from attest.boot.grub import Grub
 from attest.boot.measured import TPM_ALG, Measured, event_log
-from attest.boot.xen import build_id
+from attest.boot.xen import build_id, hand_over
 from attest.errors import AttestUsageError
 
 
 @dataclass(frozen=True, slots=True)
 class BootResult:
-    """What was measured, in the order in which it is to be extended, and what Xen was started with.
+    """What was measured, in the order in which it is to be extended, and what Xen and dom0's kernel run with.
 
     ``event_log`` is a TCG crypto-agile log of ``measurements``. ``build_id`` is Xen's (hex), None where its
     image has none.
@@ -46,11 +46,12 @@ def boot(
     platform = firmware(recording, read(loader), banks)
     grub = Grub(read, banks)
     grub.run(read(config))
+    xen, dom0 = hand_over(grub.kernel_arguments, grub.module_arguments[0] if grub.module_arguments else "")
     measurements = (*platform.power_on, *grub.measurements, *platform.leave)
     return BootResult(
         measurements,
         event_log(measurements, banks),
-        grub.kernel_arguments,
-        grub.module_arguments[0] if grub.module_arguments else "",
+        xen,
+        dom0,
         build_id(grub.kernel or b""),
     )

@@ -1,4 +1,7 @@
-"""Xen's build id, as the hypervisor would report it: the GNU note in its (gzip compressed) ELF image."""
+"""What Xen does at its start: it knows its build id, takes its command line and gives dom0's kernel another.
+
+The build id is the GNU note in its (gzip compressed) ELF image. Both lines follow Xen 4.17, arch/x86/setup.c.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,40 @@ from typing import Final
 _MAX_IMAGE: Final = 64 << 20
 _PT_NOTE: Final = 4
 _GNU_BUILD_ID: Final = (4, 3, b"GNU\0")
+_LINE_SIZE: Final = 1023
+_SWITCH: Final = {
+    **dict.fromkeys(("1", "on", "yes", "true", "enable"), True),
+    **dict.fromkeys(("0", "no", "off", "false", "disable"), False),
+}
+_ACPI: Final = ("force", "ht", "noirq")
+
+
+def hand_over(xen: str, dom0: str) -> tuple[str, str]:
+    """Return the line that Xen keeps and the one that dom0's kernel gets, from what GRUB gives to either."""
+    words = xen.lstrip(" ")
+    at = words.find(" -- ")
+    kept = words if at < 0 else words[:at]
+    more = [] if at < 0 else [words[at + 4 :].lstrip(" ")]
+    given = _short(" ".join([_short(dom0.lstrip(" ")), *more]))
+    noapic, acpi = False, ""
+    for word in kept.split(" "):
+        name, _, value = word.partition("=")
+        switch = _SWITCH.get(value, True if not value else None)
+        if name in {"noapic", "no-noapic"} and switch is not None:
+            noapic = switch is (name == "noapic")
+        elif word in {"no-acpi", "no-acpi="}:
+            acpi = "no"
+        elif name == "acpi" and (value in _ACPI or _SWITCH.get(value) is False):
+            acpi = value
+    if noapic and "noapic" not in given:
+        given = _short(given + " noapic")
+    if acpi and "acpi=" not in given:
+        given = _short(given + " acpi=" + acpi)
+    return _short(kept), given
+
+
+def _short(line: str) -> str:
+    return line.encode()[:_LINE_SIZE].decode(errors="ignore")
 
 
 def build_id(kernel: bytes) -> str | None:
