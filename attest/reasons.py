@@ -143,6 +143,8 @@ _ROWS: Final = (
          "Another dom0 kernel or ramdisk was booted."),
     Code("dom0-command-line-not-in-reference", "dom0", _BAD, _CONF,
          "The dom0 kernel was booted with another command line."),
+    Code("dom0-command-line-not-reported", "dom0", _OPEN, _CONF,
+         "The reference values have dom0's command line, and the hypervisor's report does not say it."),
     Code("ima-list-missing", "dom0", _OPEN, _EXEC,
          "Dom0's measurement list is asked for, and none is shown that a quote proves."),
     Code("ima-boot-aggregate", "dom0", _BAD, _EXEC,

@@ -76,7 +76,8 @@ class FlaskPolicy:
 class HypervisorReference:
     """What the hypervisor should report of itself; None where any answer will do.
 
-    Of the FLASK policy None says: whatever the boot registers cover.
+    Of the FLASK policy None says: whatever the boot registers cover. ``dom0_commandline`` is what the kernel
+    of Domain-0 should say that it runs with.
     """
 
     version: str | None
@@ -85,6 +86,7 @@ class HypervisorReference:
     xsm_mode: str
     build_id: str | None
     flask_policy: FlaskPolicy | None = None
+    dom0_commandline: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,9 @@ def _hypervisor(found: Fields) -> HypervisorReference:
         xsm_mode=found.text("xsm_mode"),
         build_id=found.hexadecimal_or_null("build_id", None),
         flask_policy=_flask(found) if "flask_policy" in found.fields else None,
+        dom0_commandline=found.text("dom0_commandline", empty=True)
+        if "dom0_commandline" in found.fields
+        else None,
     )
     found.finish()
     return hypervisor
@@ -257,9 +262,8 @@ def _replay(bank: str, start: int, digests: Sequence[bytes]) -> bytes:
 
 def _hypervisor_json(hypervisor: HypervisorReference) -> dict[str, Json]:
     fields = asdict(hypervisor)
-    if fields["flask_policy"] is None:
-        del fields["flask_policy"]
-    return fields
+    silent = [name for name in ("flask_policy", "dom0_commandline") if fields[name] is None]
+    return {name: value for name, value in fields.items() if name not in silent}
 
 
 def _event_json(event: ReferenceEvent) -> dict[str, Json]:

@@ -114,6 +114,10 @@ def _commandline(value: object) -> str | None:
     return None if good else f"must be at most {_MAX_COMMANDLINE} printable characters"
 
 
+def _commandline_or_null(value: object) -> str | None:
+    return None if value is None else _commandline(value)
+
+
 def _build_id(value: object) -> str | None:
     good = value is None or (isinstance(value, str) and _BUILD_ID.fullmatch(value) is not None)
     return None if good else "must be null or at most 128 lower-case hexadecimal digits"
@@ -151,7 +155,8 @@ class HypervisorReport(_Record):
 
     ``version`` as Xen prints it, ``build_id`` in hexadecimal, ``commandline`` as Xen parsed it,
     ``xsm_module`` and ``xsm_mode`` (enforcing, permissive, disabled), ``flask_policy`` the SHA-256 of the
-    loaded policy; None where the hypervisor does not say it, as Xen 4.17 does not.
+    loaded policy; None where the hypervisor does not say it, as Xen 4.17 does not. ``dom0_commandline`` is
+    what Domain-0's kernel runs with, as that kernel says itself; None where nobody read it.
     """
 
     TYPE: ClassVar[str] = "hypervisor"
@@ -162,6 +167,7 @@ class HypervisorReport(_Record):
         "xsm_module": canonical.text,
         "xsm_mode": canonical.text,
         "flask_policy": _sha256_or_null,
+        "dom0_commandline": _commandline_or_null,
     }
 
     version: str
@@ -170,6 +176,7 @@ class HypervisorReport(_Record):
     xsm_module: str
     xsm_mode: str
     flask_policy: str | None
+    dom0_commandline: str | None
 
 
 @dataclass(frozen=True, slots=True)

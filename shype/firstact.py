@@ -2,8 +2,9 @@
 
 Run from the measured ramdisk, after ``xenfs`` and the TPM's driver are there and before any program that the
 boot did not measure: ``python3 -S -m shype.firstact [LOG [TPM]]``. It asks the hypervisor for version, build
-id, command line and the mode of FLASK, extends the report, and leaves the runtime log that the host object
-goes on with. Nothing but our own modules and Python's is imported (a test lists them).
+id, command line and the mode of FLASK, and dom0's kernel for its own command line, extends the report, and
+leaves the runtime log that the host object goes on with. Nothing but our own modules and Python's is imported
+(a test lists them).
 
 Refused: a PCR that is not at its start value, since then something was measured before the first act.
 Exit: 0 done, 1 refused, 3 Xen or TPM failed; one line on standard error says why.
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 LOG: Final = Path("/run/shype/runtime.log")
 DEVICE: Final = Path("/dev/tpm0")
+KERNEL: Final = Path("/proc/cmdline")
+MAX_LINE: Final = 2048
+"""Bytes, the final newline included: COMMAND_LINE_SIZE (Linux, arch/x86/include/asm/setup.h)."""
 PCR: Final = 12
 _USAGE: Final = f"usage: python3 -m shype.firstact [LOG [TPM]] (default: {LOG} {DEVICE})"
 
@@ -40,10 +44,34 @@ class NotFirstError(AttestUsageError):
     code = "not-first"
 
 
-def hypervisor_report(xen: XenReport) -> HypervisorReport:
+class CommandLineError(AttestInputError):
+    """The kernel's command line is not one that can be reported."""
+
+    code = "command-line"
+
+
+def dom0_commandline(source: Path = KERNEL) -> str:
+    """Return what dom0's kernel runs with, without the newline that the kernel writes behind it.
+
+    Raises CommandLineError for more than the kernel can have, and for characters that are not printable:
+    there is no report then, and so no good host.
+    """
+    with source.open("rb") as file:
+        raw = file.read(MAX_LINE + 1)
+    try:
+        line = raw.decode()
+    except UnicodeDecodeError:
+        line = "\0"
+    if len(raw) > MAX_LINE or not line.endswith("\n") or not (line[:-1].isprintable() or line == "\n"):
+        raise CommandLineError(f"{source}: not one line of at most {MAX_LINE} bytes, all printable")
+    return line[:-1]
+
+
+def hypervisor_report(xen: XenReport, dom0: str | None) -> HypervisorReport:
     """Return the event; raises AttestUsageError for a report that does not fit one.
 
-    ``flask_policy`` stays empty: Xen gives nobody the policy that it has loaded. The boot measured it.
+    ``dom0`` is the command line of dom0's kernel. ``flask_policy`` stays empty: Xen gives nobody the policy
+    that it has loaded. The boot measured it.
     """
     return HypervisorReport(
         version=xen.version,
@@ -52,15 +80,16 @@ def hypervisor_report(xen: XenReport) -> HypervisorReport:
         xsm_module=xen.xsm_module,
         xsm_mode=xen.xsm_mode,
         flask_policy=None,
+        dom0_commandline=dom0,
     )
 
 
-def first_act(xen: XenReport, tpm: RawDevice, log: Path) -> HypervisorReport:
+def first_act(xen: XenReport, dom0: str, tpm: RawDevice, log: Path) -> HypervisorReport:
     """Measure the report and begin the log at ``log``; return the event.
 
     Raises NotFirstError while anything stands in the registers of the runtime log; then nothing was done.
     """
-    event = hypervisor_report(xen)
+    event = hypervisor_report(xen, dom0)
     for pcr in RUNTIME_PCRS:
         if any(tpm.read(pcr)):
             raise NotFirstError(f"PCR {pcr} is not zero: something was measured before the first act; reboot")
@@ -80,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         xen = binding.Xc(binding.load(binding.place())).report()
         with RawDevice.open(device) as tpm:
-            event = first_act(xen, tpm, log)
+            event = first_act(xen, dom0_commandline(), tpm, log)
     except AttestUsageError as error:
         print(f"first act: refused: {error}", file=sys.stderr)
         return 1

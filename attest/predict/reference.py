@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attest.predict.commandlines import command_lines
 from attest.predict.prediction import Prediction
 from attest.predict.profile import Profile, UnifiedSource
 from attest.predict.xen_image import build_id
@@ -33,6 +34,8 @@ def reference_values(
     """
     bank = profile.banks[0]
     source = profile.hypervisor
+    kernel = prediction.modules[0] if prediction.modules else None
+    lines = command_lines(prediction.xen.arguments, kernel.arguments if kernel else "")
     return ReferenceValues(
         name=profile.name,
         version=version,
@@ -44,11 +47,12 @@ def reference_values(
         ),
         hypervisor=HypervisorReference(
             version=source.version,
-            commandline=prediction.xen.arguments,
+            commandline=lines.xen,
             xsm_module=source.xsm_module,
             xsm_mode=source.xsm_mode,
             build_id=build_id(xen_image),
             flask_policy=None if flask_policy is None else FlaskPolicy(flask_policy, _covered_by(profile)),
+            dom0_commandline=lines.dom0 if kernel else None,
         ),
         domains=tuple(domains),
     )

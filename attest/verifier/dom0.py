@@ -1,4 +1,4 @@
-"""Dom0: its kernel and ramdisk (PCR 9), their command lines (PCR 8), and its user land (PCR 10).
+"""Dom0: its kernel and ramdisk (PCR 9), their command lines (PCR 8, 12), and its user land (PCR 10).
 
 User land is judged by the kernel's measurement list, if the profile demands PCR 10 or the reference values
 have its files. Facts are the entries that the quoted PCR 10 proves; ``attest.ima.appraise`` has the rules.
@@ -27,6 +27,24 @@ def files(subject: Appraised) -> list[Reason]:
 def command_line(subject: Appraised) -> list[Reason]:
     """Check that the loader gave dom0's kernel and ramdisk the command lines of the reference values."""
     return subject.boot.reasons("dom0-command-line-not-in-reference")
+
+
+def command_line_reported(subject: Appraised) -> list[Reason]:
+    """Check that dom0's kernel runs with the command line of the reference values, as it reports itself.
+
+    No register has it where the firmware starts a unified image: the words of a boot entry take dom0's line
+    away, or add to it, with PCR 0-9 and Xen's own command line as expected.
+    """
+    told, wanted = subject.claims.runtime.report, subject.expected.reference.hypervisor.dom0_commandline
+    if told is None or wanted is None or command_line(subject):
+        return []  # reported as hypervisor-report-missing, or by the loader's measurements
+    if told.dom0_commandline is None:
+        what = "the report of PCR 12 does not say dom0's command line"
+        return [reason("dom0-command-line-not-reported", what)]
+    if told.dom0_commandline != wanted:
+        what = f"dom0's kernel reports the command line {told.dom0_commandline!a}"
+        return [reason("dom0-command-line-not-in-reference", what)]
+    return []
 
 
 def list_shown(subject: Appraised) -> list[Reason]:

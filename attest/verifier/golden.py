@@ -83,6 +83,7 @@ def _values(evidence: Evidence, claims: VerifiedClaims, base: ReferenceValues) -
         xsm_mode=report.xsm_mode,
         build_id=report.build_id,
         flask_policy=None if report.flask_policy is None else FlaskPolicy(report.flask_policy, None),
+        dom0_commandline=report.dom0_commandline,
     )
     return replace(
         base,

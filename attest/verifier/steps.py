@@ -25,8 +25,9 @@ FIRMWARE, LOADER, XEN, DOM0
 14. PCR 12 begins with one hypervisor report, and holds nothing foreign;
 15. hypervisor file (PCR 9) and reported build;  16. its command line (PCR 8);  17. reported settings;
     FLASK enforces, and its policy is the expected one, as reported or by its measured file;
-18. dom0's files (PCR 9) and command lines (PCR 8); where it is asked for, its user land: a measurement list
-    that PCR 10 proves, of this boot, with known files alone (Linux, IMA-templates.rst).
+18. dom0's files (PCR 9) and command lines (PCR 8, and as its kernel reports with Xen in PCR 12); where it is
+    asked for, its user land: a measurement list that PCR 10 proves, of this boot, with known files alone
+    (Linux, IMA-templates.rst).
 ACM_POLICY
 19. a policy was measured;  20. the last one is the expected file, by digest and Merkle root; where it counts
     past runs, their history was measured with it, and only grew since unless it was begun anew, which is
@@ -98,6 +99,7 @@ XEN: Final = (
 DOM0: Final = (
     dom0.files,
     dom0.command_line,
+    dom0.command_line_reported,
     dom0.list_shown,
     dom0.list_tied,
     dom0.files_known,

@@ -146,7 +146,8 @@ class Dom0Host(RunningHost[GuardedXen]):
 
         Raises XenError, errors of TPM and log; what could not be measured is tried again by the next poll.
         """
-        report = hypervisor_report(self._driver.report())
+        # Dom0's own line stands once, from the first act: nothing can alter it while the kernel runs.
+        report = hypervisor_report(self._driver.report(), self._reported.dom0_commandline)
         if report != self._reported:
             self.note(
                 "report", f"Xen reports otherwise than before: {report.xsm_mode}", "host", Outcome.FAILED

@@ -110,6 +110,7 @@ class EmbeddedHost(RunningHost[XenHost]):
             xsm_module="acm",
             xsm_mode="enforcing",
             flask_policy=None,
+            dom0_commandline=self.boot.measured.dom0_commandline,
         )
 
     def _start_services(self) -> None:

@@ -63,7 +63,7 @@ class Machine:
 
     def first_act(self) -> None:
         with device(self.swtpm.channel.exchange) as raw:
-            first_act(binding.Xc(self.xen).report(), raw, self.log)
+            first_act(binding.Xc(self.xen).report(), "console=hvc0 ro", raw, self.log)
 
     def host(self) -> Dom0Host:
         from shype.host.dom0 import Dom0, Dom0Host

@@ -19,7 +19,7 @@ from attest.runtime_events import HypervisorReport, PolicyLoaded
 from attest.runtime_log import RuntimeLog
 from hypervisor.xen import binding
 from shype import firstact
-from shype.firstact import NotFirstError, first_act
+from shype.firstact import CommandLineError, NotFirstError, dom0_commandline, first_act
 from tests.simulators.device import device as simulated_device
 from tests.simulators.xen import FakeXen
 from vtpm.rawdevice import RawDevice
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vtpm.swtpm import Swtpm
 
 XEN = binding.Xc(FakeXen()).report()
+DOM0 = "console=hvc0 ro quiet"
 FOREIGN = ("cryptography", "yaml", "jwt", "tpm2_pytss", "cffi", "ctypes", "subprocess", "socket", "ssl")
 
 
@@ -42,7 +43,7 @@ def device(swtpm: Swtpm) -> Iterator[RawDevice]:
 @pytest.mark.host
 def test_what_xen_says_is_the_first_event_of_register_12(device: RawDevice, tmp_path: Path) -> None:
     log = tmp_path / "run" / "runtime.log"
-    first_act(XEN, device, log)
+    first_act(XEN, DOM0, device, log)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
     with RuntimeLog(log, device.extend, device.read) as runtime:
@@ -56,13 +57,14 @@ def test_what_xen_says_is_the_first_event_of_register_12(device: RawDevice, tmp_
         xsm_module="flask",
         xsm_mode="enforcing",
         flask_policy=None,
+        dom0_commandline=DOM0,
     )
 
 
 @pytest.mark.host
 def test_the_host_goes_on_with_its_log(device: RawDevice, tmp_path: Path) -> None:
     log = tmp_path / "runtime.log"
-    first_act(XEN, device, log)
+    first_act(XEN, DOM0, device, log)
     with RuntimeLog(log, device.extend, device.read) as runtime:
         runtime.append(12, PolicyLoaded("p", "1.0", "a" * 64, "b" * 64).encode())
         events = [json.loads(event.untrusted_data)["type"] for event in runtime.events()]
@@ -76,17 +78,37 @@ def test_whoever_measures_before_the_first_act_ends_it(pcr: int, device: RawDevi
     device.extend(pcr, {Alg.SHA256: bytes(32)})
     before = device.read(12)
     with pytest.raises(NotFirstError, match=f"PCR {pcr}"):
-        first_act(XEN, device, tmp_path / "runtime.log")
+        first_act(XEN, DOM0, device, tmp_path / "runtime.log")
     assert device.read(12) == before
     assert not (tmp_path / "runtime.log").exists()
 
 
+@pytest.mark.parametrize("line", [DOM0, "", " ro ", "é", "x" * 2047])
+def test_dom0_s_command_line_is_the_kernel_s_own_to_the_blank(line: str, tmp_path: Path) -> None:
+    (tmp_path / "cmdline").write_text(f"{line}\n")
+    assert dom0_commandline(tmp_path / "cmdline") == line
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"ro", b"a\nb\n", b"ro\n\n", b"a\tb\n", b"\xff\n", b"\0\n", b"\x1b[2J\n", b"x" * 2048 + b"\n"],
+)
+def test_a_command_line_that_cannot_be_reported_ends_the_first_act(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "cmdline").write_bytes(raw)
+    with pytest.raises(CommandLineError, match="cmdline"):
+        dom0_commandline(tmp_path / "cmdline")
+
+
+def test_this_kernel_s_command_line_is_read() -> None:
+    assert f"{dom0_commandline()}\n" == Path("/proc/cmdline").read_text()
+
+
 @pytest.mark.host
 def test_there_is_no_second_first_act(device: RawDevice, tmp_path: Path) -> None:
-    first_act(XEN, device, tmp_path / "runtime.log")
+    first_act(XEN, DOM0, device, tmp_path / "runtime.log")
     before = device.read(12), (tmp_path / "runtime.log").read_bytes()
     with pytest.raises(NotFirstError):
-        first_act(XEN, device, tmp_path / "runtime.log")
+        first_act(XEN, DOM0, device, tmp_path / "runtime.log")
     assert (device.read(12), (tmp_path / "runtime.log").read_bytes()) == before
 
 

@@ -221,7 +221,8 @@ GOOD_BOOT: Final = Boot(
         (5, b"Exit Boot Services Returned with Success", F, "exit boot services"),
     )
 )
-REPORT: Final = HypervisorReport("4.17.5", "ab" * 20, XEN_OPTIONS, "none", "none", None)
+DOM0_ARGUMENTS: Final = "placeholder ro"
+REPORT: Final = HypervisorReport("4.17.5", "ab" * 20, XEN_OPTIONS, "none", "none", None, DOM0_ARGUMENTS)
 
 
 @dataclass(frozen=True)
@@ -435,7 +436,14 @@ class Host:
             bank="sha256",
             pcrs={pcr: tpm.pcrs[pcr] for pcr in range(10)},
             events=tuple(ReferenceEvent(p, sha256(c), part, w) for p, c, part, w in GOOD_BOOT.files),
-            hypervisor=HypervisorReference(REPORT.version, XEN_OPTIONS, "none", "none", REPORT.build_id),
+            hypervisor=HypervisorReference(
+                REPORT.version,
+                XEN_OPTIONS,
+                "none",
+                "none",
+                REPORT.build_id,
+                dom0_commandline=DOM0_ARGUMENTS,
+            ),
             domains=tuple(self.references.values()),
         )
 

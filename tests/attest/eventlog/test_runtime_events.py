@@ -28,8 +28,10 @@ from attest.runtime_events import (
 from tests.conftest import REPOSITORY
 
 H = hashlib.sha256(b"x").hexdigest()
-REPORT = HypervisorReport("4.17.5", "ab" * 20, "dom0_mem=1G flask=enforcing é", "FLASK", "enforcing", H)
-BARE = HypervisorReport("4.17.5", None, "", "none", "disabled", None)
+REPORT = HypervisorReport(
+    "4.17.5", "ab" * 20, "dom0_mem=1G flask=enforcing é", "FLASK", "enforcing", H, "console=hvc0 ro é"
+)
+BARE = HypervisorReport("4.17.5", None, "", "none", "disabled", None, None)
 POLICY = PolicyLoaded("datacenter", "3", H, H)
 STOP = DomainCommitment(DomainEvent.STOP, H)
 LAUNCH = DomainLaunch(
@@ -118,6 +120,9 @@ def test_a_launch_never_passes_for_an_event_of_the_log() -> None:
         (REPORT, "commandline", "a\nb"),
         (REPORT, "commandline", "x" * 8193),
         (REPORT, "commandline", None),
+        (REPORT, "dom0_commandline", "a\nb"),
+        (REPORT, "dom0_commandline", "x" * 8193),
+        (REPORT, "dom0_commandline", 1),
         (REPORT, "flask_policy", "ab"),
         (POLICY, "digest", H.upper()),
         (POLICY, "root", None),

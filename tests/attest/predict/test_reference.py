@@ -40,7 +40,12 @@ def good() -> ReferenceValues:
 def test_it_says_what_the_prediction_says(good: ReferenceValues) -> None:
     assert (good.name, good.version, good.bank) == ("rack7", 7, "sha256")
     assert good.hypervisor == HypervisorReference(
-        None, "placeholder console=com1", "none", "none", bytes(range(20)).hex()
+        None,
+        "placeholder console=com1",
+        "none",
+        "none",
+        bytes(range(20)).hex(),
+        dom0_commandline="placeholder ro quiet",
     )
     assert good.domain("web") == WEB
     assert good.domain("db") is None
@@ -114,6 +119,8 @@ EDITS: dict[str, Edit] = {
     "build id": lambda top: top["hypervisor"].update(build_id="xyz"),
     "flask policy is a text": lambda top: top["hypervisor"].update(flask_policy="11" * 32),
     "flask policy is null": lambda top: top["hypervisor"].update(flask_policy=None),
+    "dom0 command line is null": lambda top: top["hypervisor"].update(dom0_commandline=None),
+    "dom0 command line has a control": lambda top: top["hypervisor"].update(dom0_commandline="a\x1bb"),
     "flask policy without a register": lambda top: top["hypervisor"].update(
         flask_policy={"sha256": "11" * 32}
     ),
