@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.lab import bootdisk, bootentry, variants
 from tests.lab.conftest import Shelf, note_boot
@@ -109,6 +110,31 @@ def test_the_unified_image_by_bootnext_with_registers_unchanged(bench: Bench) ->
     predicted = bench.prepared["unified"].reference.pcrs
     assert {pcr: read[pcr] for pcr in PCRS} == dict(predicted), "PCR 0-9 must not tell"
     assert judged.reasons["xen"] == {"hypervisor-report-unlike-reference"}
+
+
+@pytest.mark.parametrize(
+    ("story", "options"),
+    [
+        ("without-dom0-arguments", "xen nosuch -- {options}"),
+        ("more-dom0-arguments", "xen -- -- mitigations=off"),
+    ],
+    ids=["taken away", "added to"],
+)
+def test_dom0_arguments_of_a_boot_entry_with_all_else_unchanged(
+    bench: Bench, story: str, options: str
+) -> None:
+    """A section that is not there takes dom0's arguments away; a second ``--`` adds to them."""
+    work = bench.work / story
+    work.mkdir()
+    own = yaml.safe_load((LAB / "unified.image.yaml").read_text())["options"]
+    entry = bootentry.variables(work, options.format(options=own), once=True)
+    judged, read, _ = bench.judge(f"{story}-booted", "unified", bench.prepared["unified"].folder, entry)
+    refused(judged)
+    predicted = bench.prepared["unified"].reference.pcrs
+    assert {pcr: read[pcr] for pcr in PCRS} == dict(predicted), "PCR 0-9 must not tell"
+    assert judged.reasons["dom0"] == {"dom0-command-line-not-in-reference"}
+    # Which of the guests run by now is another matter.
+    assert judged.codes - judged.reasons["dom0"] <= {"domain-missing"}, judged.details
 
 
 def test_an_image_without_its_policy_reads_another_file_from_the_disk(bench: Bench) -> None:
