@@ -11,7 +11,7 @@ import yaml
 from tests.lab import bootdisk, bootentry, variants
 from tests.lab.conftest import Shelf, note_boot
 from tests.lab.live import Judgement, LiveHost, booted, wait_for_agent
-from tests.lab.machine import VARIABLES, Tpm
+from tests.lab.machine import VARIABLES, Machine, Tpm
 from tests.lab.parts import SHYPE, Parts
 from tests.lab.test_a_good_host import NONCE
 from tests.lab.variants import FLASK, LAB, LOADER, PCRS, UNIFIED
@@ -135,6 +135,26 @@ def test_dom0_arguments_of_a_boot_entry_with_all_else_unchanged(
     assert judged.reasons["dom0"] == {"dom0-command-line-not-in-reference"}
     # Which of the guests run by now is another matter.
     assert judged.codes - judged.reasons["dom0"] <= {"domain-missing"}, judged.details
+
+
+FORGING = (
+    'xen -- -- rdinit=/bin/busybox -- sh -c "B=/bin/busybox; $B mount -t proc proc /proc;'
+    " $B sed -i /proc.proc/d /init; $B echo console=hvc0 ro quiet >/tmp/c;"
+    ' $B mount --bind /tmp/c /proc/cmdline; exec /init"'
+)
+"""Run before the first act, these words have it read a line of their own: such a host was affirming."""
+
+
+def test_words_of_a_boot_entry_do_not_run_before_the_first_act(bench: Bench) -> None:
+    """Linux lets its command line choose the first program; one can be executed, and it takes no words."""
+    work = bench.work / "before-the-first-act"
+    work.mkdir()
+    entry = bootentry.variables(work, FORGING, once=True)
+    image = bootdisk.make(bench.prepared["unified"].folder, work / "boot.img")
+    own = Tpm.manufacture(work / "tpm")
+    with Machine(work / "machine", (image, bench.parts.userland.disk), own, entry) as machine:
+        machine.wait_for("Kernel panic - not syncing: No working init found")
+        assert "=== LAB" not in machine.said()
 
 
 def test_an_image_without_its_policy_reads_another_file_from_the_disk(bench: Bench) -> None:
