@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from attest.enrolment import Enrolment
-from shype import anchors, bootfiles, earcheck, enrolments, policies, quotehistory, references
+from shype import anchors, bootfiles, earcheck, enrolments, firstact, policies, quotehistory, references
 from shype.host import creation, resource_labels
 from shype.host import socket as host_socket
 from shype.host.socket import NAME, Reply
@@ -84,6 +84,12 @@ def _remembered(raw: bytes) -> None:
         enrolment = Enrolment.decode(good("anchors/enrolled/xen1.example.json"))
         with quotehistory.remembered(Path(room) / "xen1.example.json", enrolment):
             pass
+
+
+def _started_with(raw: bytes) -> None:
+    with tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as room:
+        (Path(room) / "cmdline").write_bytes(raw)
+        firstact.dom0_commandline(Path(room) / "cmdline")
 
 
 def _created(raw: bytes) -> None:
@@ -181,6 +187,7 @@ PARSERS: Final = (
         lambda raw: _policies("history.json", raw),
         files=True,
     ),
+    Parser("shype.firstact:dom0_commandline", lambda: [b"console=hvc0 ro quiet\n"], _started_with),
     Parser("shype.host.socket:serve_one", lambda: [_REQUEST], _served),
 )
 
