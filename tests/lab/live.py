@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ PROFILE: Final = CONFIGS / "lab" / "appraisal.yaml"
 CONNECT_SECONDS: Final = 120
 VERIFY_SECONDS: Final = 180
 END_SECONDS: Final = 60
+ALTERED_FROM: Final = 4096
+"""Bytes: the handshake passes, so that it is the answer which is altered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +164,12 @@ def booted(
             host = LiveHost(machine, shell, desk, parts, tpm)
             host.timings.dom0 = time.monotonic() - machine.started
             say(f"{folder.name}: dom0 answers {host.timings.dom0:.1f} s after power-on")
-            yield host
-            # Pulling the plug would set the TPM's clock back, and the next boot would not be believed.
-            shell.tell("poweroff -f")
-            machine.wait_for_end(END_SECONDS)
+            try:
+                yield host
+            finally:
+                # Pulling the plug would set the TPM's clock back, and the next boot would not be believed.
+                shell.tell("poweroff -f")
+                machine.wait_for_end(END_SECONDS)
 
 
 def wait_for_agent(host: LiveHost) -> float:
@@ -196,8 +201,6 @@ def table(predicted: Mapping[int, str], read: Mapping[int, str]) -> str:
 @contextlib.contextmanager
 def altering(port: int) -> Iterator[int]:
     """Pass connections on to ``port`` and flip one bit of what the host answers; yields the port to use."""
-    import threading
-
     server = socket.create_server(("127.0.0.1", 0))
 
     def pump(source: socket.socket, sink: socket.socket, *, flip: bool) -> None:
@@ -210,20 +213,28 @@ def altering(port: int) -> Iterator[int]:
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
 
+    open_ends = contextlib.ExitStack()
+    pumps: list[threading.Thread] = []
+
     def serve() -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = server.accept()
                 far = socket.create_connection(("127.0.0.1", port))
+                for end in (near, far):
+                    open_ends.enter_context(end)
                 for args, flip in (((near, far), False), ((far, near), True)):
-                    threading.Thread(target=pump, args=args, kwargs={"flip": flip}, daemon=True).start()
+                    pumps.append(threading.Thread(target=pump, args=args, kwargs={"flip": flip}))
+                    pumps[-1].start()
 
-    threading.Thread(target=serve, daemon=True).start()
+    acceptor = threading.Thread(target=serve)
+    acceptor.start()
     try:
         yield server.getsockname()[1]
     finally:
+        server.shutdown(socket.SHUT_RDWR)
         server.close()
-
-
-ALTERED_FROM: Final = 4096
-"""Bytes: the handshake passes, so that it is the answer which is altered."""
+        acceptor.join()
+        for pumping in pumps:
+            pumping.join(END_SECONDS)
+        open_ends.close()
