@@ -4,9 +4,9 @@ A subset of YAML 1.1: one document of mappings, sequences and strings. Refused w
 duplicate keys, anchors, aliases, tags, directives, a second document, block scalars, deep nesting, and
 characters that make a file look different from what it says (tabs, controls, bidirectional marks).
 
-An unquoted scalar that YAML would read as something else than a string (``no``, ``1.0``, ``~``) is a node of
-its own, Bare, so that it can never pass for a string: ``acm.fields`` takes it where a number or a truth
-value is asked for, and refuses it everywhere else.
+An unquoted scalar that YAML 1.1 or 1.2 would read as something else than a string (``no``, ``1.0``, ``1e3``,
+``~``) is a node of its own, Bare, so that it can never pass for a string: ``acm.fields`` takes it where a
+number or a truth value is asked for, and refuses it everywhere else.
 
 Time is linear in the size with libyaml, which the wheels of PyYAML carry; the pure Python parser of PyYAML
 reads the same files about twenty times slower.
@@ -41,6 +41,10 @@ _HIDDEN: Final = re.compile(
     "\ufeff\ufff9-\uffff\U000e0000-\U000e0fff]|\r(?!\n)"
 )
 _DIRECTIVE: Final = re.compile("^%", re.MULTILINE)
+_NUMBER: Final = re.compile(
+    r"0o[0-7]+|0x[0-9A-Fa-f]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+)
+"""Numbers of JSON and of YAML 1.2's core schema (10.3.2), some of which YAML 1.1 reads as strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """An unquoted scalar that YAML 1.1 reads as ``kind`` ("int", "bool", "float", "null"): no string."""
+    """An unquoted scalar that YAML reads as ``kind`` ("int", "bool", "float", "null"): no string."""
 
     at: Mark
     value: str
@@ -221,11 +225,11 @@ def _refuse_decoration(event: yaml.Event, at: Mark) -> None:
 
 
 def _other_kind(plain: str) -> str | None:
-    """Return what YAML 1.1 makes of an unquoted scalar if that is not a string ("bool", "float")."""
+    """Return what YAML 1.1 or 1.2 makes of an unquoted scalar if that is not a string ("bool", "float")."""
     for tag, pattern in yaml.SafeLoader.yaml_implicit_resolvers.get(plain[:1], []):
         if pattern.match(plain):
             return str(tag).rpartition(":")[2]
-    return None
+    return "number" if _NUMBER.fullmatch(plain) else None
 
 
 class _Position(Protocol):
