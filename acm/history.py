@@ -44,7 +44,7 @@ FORMAT: Final = "shype.chwall-history/1"
 ORIGIN_SIZE: Final = 32
 """Random bytes that name a history."""
 MAX_TYPES: Final = 16384
-"""Types that one history can hold: four policies' worth."""
+"""Types that one history can hold: as many as one policy can declare."""
 MAX_SIZE: Final = 2 << 20
 """Bytes of the longest encoding, with room to spare."""
 

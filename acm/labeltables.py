@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from acm.sections import ChineseWall, Levels, Types
     from acm.yamltree import Mark, Node
 
-MAX_LABELS: Final = 4096
+MAX_LABELS: Final = 16384
 
 
 @dataclass(frozen=True, slots=True)

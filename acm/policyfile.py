@@ -50,8 +50,8 @@ The STE type ``__UNLABELED__``, declared and given to a domain label, lets that 
 
 Names: 1 to 64 of ``A-Z a-z 0-9 _ . ( ) -`` and single blanks inside, a letter, a digit or ``_`` first; names
 of the form ``__…__`` belong to sHype. A domain label and a resource label may share a name. STE types,
-Chinese Wall types, conflict sets, levels and categories are name spaces of their own. Limits: 1 MiB, 4096
-labels of each kind, 4096 types of each component, 1024 conflict sets, 256 levels, 1024 categories. What YAML
+Chinese Wall types, conflict sets, levels and categories are name spaces of their own. Limits: 4 MiB, 16384
+labels of each kind, 16384 types of each component, 1024 conflict sets, 256 levels, 1024 categories. What YAML
 may be used is told in ``acm.yamltree``; JSON is YAML and is read too. The same rules for other programs:
 ``configs/schema/policy.schema.json``.
 """

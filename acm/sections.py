@@ -19,7 +19,7 @@ from acm.yamltree import Items, Mark, Node, Table, flaw
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_TYPES: Final = 4096
+MAX_TYPES: Final = 16384
 MAX_CONFLICT_SETS: Final = 1024
 MAX_LEVELS: Final = 256
 MAX_CATEGORIES: Final = 1024

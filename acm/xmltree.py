@@ -16,10 +16,10 @@ from xml.parsers import expat
 from acm.errors import PolicyFileError
 from acm.yamltree import Mark, flaw
 
-MAX_SIZE: Final = 4 << 20
+MAX_SIZE: Final = 16 << 20
 """Largest file, in bytes."""
 
-MAX_ELEMENTS: Final = 1 << 16
+MAX_ELEMENTS: Final = 1 << 18
 """Most elements in one file."""
 
 MAX_TEXT: Final = 1024

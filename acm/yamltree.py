@@ -25,7 +25,7 @@ from acm.errors import PolicyFileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_SIZE: Final = 1 << 20
+MAX_SIZE: Final = 4 << 20
 """Largest file, in bytes."""
 
 MAX_DEPTH: Final = 8

@@ -101,7 +101,7 @@ def vlan_identity(number: int) -> str:
 
 
 def parse(data: bytes) -> HostDescription:
-    """Parse a host description of at most 1 MiB. Raises HostConfigError with code, line and column."""
+    """Parse a host description of at most 4 MiB. Raises HostConfigError with code, line and column."""
     try:
         return _description(yamltree.read(data, "host description"), hashlib.sha256(data).hexdigest())
     except PolicyFileError as error:

@@ -70,7 +70,7 @@ class ImageDescription:
 
 
 def load(data: bytes) -> ImageDescription:
-    """Read a description of at most 1 MiB; raises ``ImageDescriptionError`` with code, line and column."""
+    """Read a description of at most 4 MiB; raises ``ImageDescriptionError`` with code, line and column."""
     try:
         return _description(yamltree.read(data, "image description"))
     except PolicyFileError as error:

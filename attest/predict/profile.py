@@ -106,7 +106,7 @@ class Profile:
 
 
 def load(data: bytes) -> Profile:
-    """Read a profile of at most 1 MiB; raises ``ProfileError`` with code, line and column."""
+    """Read a profile of at most 4 MiB; raises ``ProfileError`` with code, line and column."""
     try:
         return _profile(yamltree.read(data, "profile"))
     except PolicyFileError as error:

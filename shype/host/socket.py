@@ -30,7 +30,7 @@ from shype.errors import (
 from shype.report import Exit, Json, Report
 
 NAME: Final = "host.sock"
-MAX_REQUEST: Final = 1 << 20
+MAX_REQUEST: Final = 8 << 20
 MAX_REPLY: Final = 64 << 20
 REQUEST_SECONDS: Final = 5.0
 """For a whole request: whoever drips bytes does not keep others waiting."""

@@ -16,9 +16,11 @@ from acm import yamltree
 from acm.chwall import ConflictSet
 from acm.errors import AcmInputError, PolicyFileError
 from acm.labels import Label
+from acm.labeltables import MAX_LABELS
 from acm.mls import Level, Range, point
 from acm.policy import Component
 from acm.policyfile import load
+from acm.sections import MAX_TYPES
 
 BAD = sorted((Path(__file__).parent / "bad_policies").glob("*.yaml"))
 EXPECTATION = re.compile(rb"# expect: ([a-z0-9-]+) (\d+):(\d+)\r?\n")
@@ -192,28 +194,35 @@ def labels(count: int) -> str:
 
 
 def test_limits_of_labels_types_and_sets() -> None:
-    at_limit = GOOD.replace("  dom0: {ste: [a, b]}\n", "  dom0: {ste: [a, b]}\n" + labels(4094))
+    at_limit = GOOD.replace("  dom0: {ste: [a, b]}\n", "  dom0: {ste: [a, b]}\n" + labels(MAX_LABELS - 2))
     load(at_limit.encode())
     assert refusal(at_limit.replace("  web:", "  d: {ste: [a]}\n  web:").encode()).code == "too-many"
-    types = ", ".join(f"t{number}" for number in range(4097))
+    types = ", ".join(f"t{number}" for number in range(MAX_TYPES + 1))
     assert refusal(GOOD.replace("[a, b]", f"[{types}]", 1).encode()).code == "too-many"
     sets = "".join(f"    s{number}: [x, y]\n" for number in range(1025))
     assert refusal(GOOD.replace("    rivals: [x, y]\n", sets).encode()).code == "too-many"
+
+
+def test_a_policy_of_ten_thousand_labels_is_read() -> None:
+    policy = load(
+        GOOD.replace("  dom0: {ste: [a, b]}\n", "  dom0: {ste: [a, b]}\n" + labels(10_000)).encode()
+    )
+    assert len(policy.domain_labels) > 10_000
 
 
 def test_a_policy_made_to_be_slow_is_read_in_bounded_time() -> None:
     types = [f"{number:x}" + "t" for number in range(1500)]
     sets = "".join(f"    s{number}: [{types[0]}, {types[number + 1]}]\n" for number in range(1024))
     every = ", ".join(types[1:])
-    rows = "".join(f"  d{number}: {{ste: [a], chwall: [{every}]}}\n" for number in range(40))
-    many = "".join(f"  e{number}: {{ste: [a], chwall: [{types[0]}]}}\n" for number in range(2000))
+    rows = "".join(f"  d{number}: {{ste: [a], chwall: [{every}]}}\n" for number in range(150))
+    many = "".join(f"  e{number}: {{ste: [a], chwall: [{types[0]}]}}\n" for number in range(8000))
     text = GOOD.replace("[x, y]\n  conflict", f"[{', '.join(types)}]\n  conflict")
     text = text.replace("    rivals: [x, y]\n", sets).replace("chwall: [x]", f"chwall: [{types[0]}]")
     text = text.replace("  dom0:", rows + many + "  dom0:")
     assert 0.3 * yamltree.MAX_SIZE < len(text) < yamltree.MAX_SIZE
     start = time.process_time()
     load(text.encode())
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 20
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "[{a: "])

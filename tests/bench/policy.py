@@ -100,7 +100,7 @@ def single_beside(peer: str, ours: str) -> Callable[[Path, Size], AbstractContex
 
 
 def policy_of(labels: int) -> Policy:
-    """Return the policy with so many domain labels; beyond the limits of a policy file too."""
+    """Return the policy with so many domain labels."""
     draw = Random(labels)
     types = [f"t{number}" for number in range(TYPES)]
     held = {f"l{number}": frozenset(draw.sample(types, HELD)) for number in range(labels)}

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from acm import yamltree
 from shype.errors import ShypeUsageError
 from shype.host.socket import MAX_REQUEST, NAME, call
 from tests.shype.processes import Booted
@@ -189,3 +190,7 @@ def test_whatever_the_arguments_are(
     reply = service(hosts[which]).answer(verb, arguments)
     assert reply.report.exit in range(4)
     assert reply.error is None or reply.error
+
+
+def test_the_largest_policy_fits_into_a_request() -> None:
+    assert len(base64.b64encode(bytes(yamltree.MAX_SIZE))) + 65536 <= MAX_REQUEST
