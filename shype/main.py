@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -39,6 +40,9 @@ INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as shells give it: 128 and the number of SIGINT."""
 
 Handler = Callable[[argparse.Namespace], Report]
+
+_NO_VALUE: Final = re.compile(r"(--[^=]+)=--|(-[A-Za-z])--")
+"""An option whose value is ``--``: argparse takes that for the end of options and gives an empty list."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,12 +93,19 @@ def _answer(group: str, rest: Sequence[str]) -> Exit:
 def _run(group: str, rest: Sequence[str]) -> Exit:
     if group not in GROUPS:
         raise WrongUsageError(f"no group {group!a}; one of: {', '.join(GROUPS)}")
+    _refuse_no_value(rest)
     arguments = parser_for(group).parse_args(rest)
     report: Report = arguments.handler(arguments)
     if report.line:
         print(f"shype {group}: {one_line(report.line)}", file=sys.stderr)
     print(json.dumps(report.document, indent=2) if arguments.json else report.text, flush=True)
     return report.exit
+
+
+def _refuse_no_value(words: Sequence[str]) -> None:
+    for word in takewhile(lambda word: word != "--", words):
+        if found := _NO_VALUE.fullmatch(word):
+            raise WrongUsageError(f"argument {found[1] or found[2]}: '--' is no value")
 
 
 def _fail(group: str, failure: Failure, *, as_json: bool) -> Exit:

@@ -302,3 +302,12 @@ def test_output_that_nobody_reads_is_no_error(desk: Path) -> None:
     )  # fmt: skip
     os.close(writing)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("group", sorted(set(GROUPS) - {"demo"}))
+def test_two_dashes_are_no_value_of_an_option(group: str) -> None:
+    """argparse takes them for the end of the options and hands over an empty list."""
+    for option in ("--host=--", "--output=--", "-o--"):
+        outcome = run(group, "verb", option, "--json")
+        refused(outcome, 2)
+        assert "'--' is no value" in outcome.err
