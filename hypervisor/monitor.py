@@ -35,7 +35,7 @@ from hypervisor.memory import FramePage
 from hypervisor.past_runs import PastRuns
 from hypervisor.policyctl import ReplacePolicy
 from hypervisor.savectl import SavedDomain, SaveDomain, saved_domain
-from hypervisor.state import DOM0, Domain, DomainStatus, HostState, Virq, VirqLine
+from hypervisor.state import DOM0, Domain, DomainStatus, HostState, Virq, VirqLine, brings_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -260,10 +260,10 @@ class ReferenceMonitor:
         engine = call.engine if isinstance(call, ReplacePolicy) else self._engine
         if not engine.counts_past_runs:
             return
-        after = transition.state.domains
-        guests = after.keys() - {DOM0}
-        if guests if isinstance(call, ReplacePolicy) else guests - self._state.domains.keys():
-            self._past.add(self._types(engine, after.values()))
+        after = transition.state
+        guests = len(after.domains) > 1
+        if guests if isinstance(call, ReplacePolicy) else brings_label(self._state, after):
+            self._past.add(self._types(engine, after.domains.values()))
 
     def _types(self, engine: PolicyEngine, domains: Iterable[Domain]) -> frozenset[str]:
         """Return the Chinese Wall types of these domains, each counted once."""

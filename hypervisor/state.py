@@ -216,3 +216,12 @@ class HostState:
     def with_domain(self, domain: Domain) -> HostState:
         """Return the state with ``domain`` in place of the one of its identifier."""
         return replace(self, domains=self.domains.put(domain.domid, domain))
+
+
+def brings_label(before: HostState, after: HostState) -> bool:
+    """Tell whether a domain of ``after`` is new there, or has a label that it had not ``before``."""
+    for domid, domain in after.domains.items():
+        old = before.domains.get(domid)
+        if old is not domain and (old is None or old.label != domain.label):
+            return True
+    return False

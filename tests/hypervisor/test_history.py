@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acm.history import Anchor, History
-from hypervisor.domctl import CreateDomain, DestroyDomain
+from hypervisor.domctl import CreateDomain, DestroyDomain, RelabelDomain
 from hypervisor.errors import AccessDenied, BadStateError
 from hypervisor.history_store import FileHistoryStore
 from hypervisor.host import XenHost
@@ -191,6 +191,30 @@ def test_who_comes_back_counts_like_who_starts(
     counting_host.invoke(RestoreDomain(DOM0, image, arrival))
     assert counting_host.monitor.past_types == {"west"}
     assert refused(boot(), "red-east") == "chwall-history"
+
+
+def test_a_label_that_came_by_a_relabel_counts_like_one_that_started(
+    boot: Callable[[], XenHost], measured: Measured
+) -> None:
+    host = boot()
+    domid = create(host, "red")
+    host.invoke(RelabelDomain(DOM0, domid, "red", "red-west"))
+    assert host.monitor.past_types == {"west"}
+    assert measured.types[-1] == {"west"}
+    host.invoke(DestroyDomain(DOM0, domid))
+    assert refused(host, "red-east") == "chwall-history"
+    assert refused(boot(), "red-east") == "chwall-history"
+
+
+def test_a_relabel_that_cannot_be_made_durable_does_not_happen(
+    boot: Callable[[], XenHost], register: Register
+) -> None:
+    host = boot()
+    domid = create(host, "red")
+    register.fail = "before"
+    with pytest.raises(OSError, match="TPM"):
+        host.invoke(RelabelDomain(DOM0, domid, "red", "red-west"))
+    assert host.state.domain(domid).label == "red"
 
 
 def test_a_policy_that_begins_to_count_counts_what_runs(
