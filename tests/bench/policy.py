@@ -23,12 +23,12 @@ import casbin
 import cedarpy
 from casbin.model import Model
 
+from acm import policyfile
 from acm.decider import Decider
 from acm.engine import Operation, Request, decide
 from acm.flows import FlowGraph
-from acm.labels import Label
 from acm.matrix import matrix
-from acm.policy import Component, Policy
+from acm.policy import Policy
 from hypervisor.decision_cache import DecisionCache
 from tests.bench.measure import Pair, Side, Size
 
@@ -99,31 +99,28 @@ def single_beside(peer: str, ours: str) -> Callable[[Path, Size], AbstractContex
     return prepare
 
 
-def policy_of(labels: int) -> Policy:
-    """Return the policy with so many domain labels."""
+def file_of(labels: int) -> bytes:
+    """Return the file of the policy with so many domain labels."""
     draw = Random(labels)
     types = [f"t{number}" for number in range(TYPES)]
-    held = {f"l{number}": frozenset(draw.sample(types, HELD)) for number in range(labels)}
-    return Policy(
-        name="bench",
-        version="1.0",
-        components=(Component.STE,),
-        ste_types=frozenset(types),
-        chwall_types=frozenset(),
-        conflict_sets=(),
-        domain_labels={name: Label(name, ste) for name, ste in held.items()},
-        resource_labels={},
-        bootstrap="l0",
-        digest=f"{labels:064x}",
-    )
+    rows = (f"  l{number}: {{ste: [{', '.join(draw.sample(types, HELD))}]}}\n" for number in range(labels))
+    head = 'format: shype.policy/1\nname: bench\nversion: "1.0"\nbootstrap: l0\n'
+    return f"{head}ste: {{types: [{', '.join(types)}]}}\ndomain_labels:\n{''.join(rows)}".encode()
+
+
+def policy_of(labels: int) -> Policy:
+    """Return the policy with so many domain labels."""
+    return policyfile.load(file_of(labels))
 
 
 def growth(sizes: Sequence[int] = SIZES) -> Iterator[tuple[str, float]]:
-    """Measure loading, matrix, transitive closure and one path over growing policies, in microseconds."""
+    """Measure over growing policies, in microseconds: reading, loading, matrix, closure and one path."""
     for size in sizes:
-        policy = policy_of(size)
+        data = file_of(size)
+        policy = policyfile.load(data)
         graph = FlowGraph(policy)
         works: dict[str, Callable[[], object]] = {
+            "read a policy file": lambda data=data: policyfile.load(data),
             "load a decider": lambda policy=policy: Decider(policy),
             "matrix": lambda policy=policy: matrix(policy, Operation.SHARE),
             "flows, all pairs": lambda policy=policy: FlowGraph(policy).closure(),
