@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 from acm import chwall, mls, ste
 from acm.flows import FlowGraph
 from acm.labels import UNLABELED
-from acm.labelset import first, members, of
+from acm.labelset import members
+from acm.lintlevels import descents
 from acm.lintrivals import rivals
 from acm.policy import Component
 from acm.relations import Relations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from acm.decision import Decision
     from acm.labels import Label
+    from acm.lintlevels import Descent
     from acm.policy import Policy
 
 
@@ -54,7 +56,8 @@ class LintCode(StrEnum):
     RIVALS_CONNECTED = "rivals-connected"
     """Two types of one conflict set that can exchange information through several labels."""
     MLS_FLOW = "mls-flow"
-    """Information that comes below its level though no trusted label takes part."""
+    """A trusted label through which information comes below its level; or where a way begins that leads
+    further down than one trusted label alone."""
     TRUSTED_IDLE = "trusted-idle"
     """A label that is named as trusted and has one level only."""
     LEVEL_UNUSED = "level-unused"
@@ -82,7 +85,7 @@ def lint(policy: Policy) -> tuple[Finding, ...]:
         *_resources(graph),
         *_duplicates(policy),
         *(Finding(LintCode(one.code), one.subject, one.detail) for one in rivals(policy)),
-        *_mls_flows(policy),
+        *(Finding(LintCode.MLS_FLOW, one.subject, one.detail) for one in _descents(policy)),
         *_levels(policy),
         *_unlabeled(policy),
     )
@@ -171,24 +174,8 @@ def _duplicates(policy: Policy) -> Iterator[Finding]:
             yield Finding(LintCode.LABEL_DUPLICATE, names[0], detail)
 
 
-def _mls_flows(policy: Policy) -> Iterator[Finding]:
-    """Look for flows below a level that no trusted label passes on: MLS does not hold where there is one."""
-    if not policy.enforces(Component.MLS):
-        return
-    graph = FlowGraph(policy, tuple(f"vm:{name}" for name in sorted(policy.trusted)))
-    labels, relations = graph.labels, Relations(graph.labels)
-    trusted = of(labels.vm(name) for name in policy.trusted)
-    for source, reached in enumerate(graph.closure()):
-        wrong = reached & ~trusted & ~relations.above(source)
-        if wrong and not trusted >> source & 1:
-            one, other = labels.labels[source].label, labels.labels[first(wrong)].label
-            path = " -> ".join(graph.path(source, first(wrong)))
-            detail = f"{_placed(one)} reaches {_placed(other)}, which is not above it: {path}"
-            yield Finding(LintCode.MLS_FLOW, labels.name(source), detail)
-
-
-def _placed(label: Label) -> str:
-    return f"'{label.name}' ({label.mls})"
+def _descents(policy: Policy) -> Iterator[Descent]:
+    return descents(policy) if policy.enforces(Component.MLS) else iter(())
 
 
 def _levels(policy: Policy) -> Iterator[Finding]:
