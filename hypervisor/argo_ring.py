@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HEADER: Final = 64
 SLOT: Final = 16
+_U32: Final = (1 << 32) - 1
 _INDICES: Final = struct.Struct("<II")
 _MESSAGE: Final = struct.Struct("<IIHHI")
 
@@ -45,7 +46,12 @@ class ArgoWindow:
     pages: Sequence[PageAccess]
 
     def put(self, message: ArgoMessage) -> None:
-        """Append a message; raises BadStateError without room, RingError where the owner broke the ring."""
+        """Append a message; raises BadStateError, RingError where the owner broke the ring.
+
+        BadStateError: the ring has no room, or the sender's port or the kind is no number of 32 bits.
+        """
+        if not 0 <= message.port <= _U32 or not 0 <= message.kind <= _U32:
+            raise BadStateError("bad-number", "a message has a port and a type of 32 bits")
         rx, tx, size = self._indices()
         need = _slots(_MESSAGE.size + len(message.data))
         if need > (rx - tx - SLOT) % size:

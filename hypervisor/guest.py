@@ -121,7 +121,8 @@ class Guest:
 
     def register_ring(self, port: int, partner: int | None, gfns: tuple[int, ...]) -> None:
         """Hypercall; empties the ring first, as its owner does."""
-        ArgoWindow([OwnPage(self, gfn) for gfn in gfns[:1]]).clear()
+        if gfns:
+            ArgoWindow([OwnPage(self, gfn) for gfn in gfns[:1]]).clear()
         self._invoke(RegisterRing(self.domid, port, partner, gfns))
 
     def unregister_ring(self, port: int, partner: int | None) -> None:

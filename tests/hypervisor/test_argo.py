@@ -112,6 +112,25 @@ def test_rings_are_made_of_distinct_pages_of_their_owner(host: XenHost, start: S
         red.unregister_ring(2, None)
 
 
+def test_a_ring_without_a_page_is_refused(host: XenHost, start: Start) -> None:
+    red = host.guest(start("red"))
+    with pytest.raises(BadStateError, match="1-4096 pages"):
+        red.register_ring(9, None, ())
+
+
+@pytest.mark.parametrize("odd", [{"kind": -1}, {"kind": 1 << 32}, {"source": -1}, {"source": 1 << 32}])
+def test_a_message_with_a_number_that_does_not_fit_connects_nobody(
+    odd: dict[str, int], host: XenHost, start: Start
+) -> None:
+    red, both = host.guest(start("red")), host.guest(start("red-blue"))
+    both.register_ring(9, None, (5,))
+    before = host.state
+    with pytest.raises(BadStateError, match="32 bits"):
+        red.send_message(both.domid, 9, b"x", **odd)
+    assert host.state is before
+    assert both.take_message(9, None) is None
+
+
 def test_a_domain_has_so_many_rings(host: XenHost, start: Start) -> None:
     red = host.guest(start("red"))
     for port in range(MAX_RINGS):
