@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,23 @@ PUBLIC: Final = 0o644
 SECRET: Final = 0o600
 _NAME_KEPT: Final = 64
 """Characters of the file's name in that of the temporary one: names end at 255 bytes."""
+_WRITER_WITHIN: Final = 1.0
+"""Seconds in which a named pipe must be opened by who writes to it."""
 
 
 def read(path: Path, most: int) -> bytes:
-    """Return the file; of a larger one ``most`` + 1 bytes, which its parser refuses."""
-    with path.open("rb") as file:
-        return file.read(most + 1)
+    """Return the file; of a larger one ``most`` + 1 bytes, which its parser refuses.
+
+    A pipe is read to its end. OSError, which names ``path``, also for a pipe that nobody writes to.
+    """
+    with open(path, "rb", opener=_open_at_once) as file:
+        handle = file.fileno()
+        begun = _begin_pipe(handle, path, most + 1) if stat.S_ISFIFO(os.fstat(handle).st_mode) else b""
+        os.set_blocking(handle, True)
+        try:
+            return begun + file.read(most + 1 - len(begun))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -99,6 +111,20 @@ def sync(folder: Path) -> None:
 def _open_at_once(path: str, flags: int) -> int:
     """Open without waiting for the other end of a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _begin_pipe(handle: int, path: Path, most: int) -> bytes:
+    """Read what a pipe has; somebody must write to it soon, for a folder of others may hold one."""
+    until = time.monotonic() + _WRITER_WITHIN
+    while time.monotonic() < until:
+        try:
+            begun = os.read(handle, most)
+        except BlockingIOError:  # there is a writer, and it takes its time
+            return b""
+        if begun:
+            return begun
+        time.sleep(_WRITER_WITHIN / 50)
+    raise OSError(errno.EAGAIN, "a pipe that nobody writes to", str(path))
 
 
 def _temporary(path: Path, target: Path) -> tuple[int, str]:
