@@ -45,11 +45,18 @@ _NO_VALUE: Final = re.compile(r"(--[^=]+)=--|(-[A-Za-z])--")
 """An option whose value is ``--``: argparse takes that for the end of options and gives an empty list."""
 
 
+class _UnsaidError(Exception):
+    """Standard output takes no more: a full disk. No answer was given."""
+
+
 class _Parser(argparse.ArgumentParser):
     """One clear line instead of the usage text; exit 2."""
 
     def error(self, message: str) -> NoReturn:
         raise WrongUsageError(f"{message} (see {self.prog} --help)")
+
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - as argparse has it
+        _say(self.format_help().rstrip("\n"))
 
 
 def parser_for(group: str) -> argparse.ArgumentParser:
@@ -67,15 +74,18 @@ def parser_for(group: str) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Run ``shype ARGV`` and return the exit code; never raises on bad input."""
-    if not argv or argv[0] in {"-h", "--help"}:
-        print(_overview())
-        return Exit.OK if argv else Exit.USAGE
     try:
+        if not argv or argv[0] in {"-h", "--help"}:
+            _say(_overview())
+            return Exit.OK if argv else Exit.USAGE
         return _answer(argv[0], argv[1:])
     except BrokenPipeError:
-        # Who reads our output has gone: nobody is left to tell, and the flush at exit must not try.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.USAGE
+        pass  # who reads our output has gone: nobody is left to tell
+    except _UnsaidError as error:
+        print(f"shype: standard output: {error}", file=sys.stderr)
+    # What was not written must not be tried again at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.USAGE
 
 
 def _answer(group: str, rest: Sequence[str]) -> Exit:
@@ -87,7 +97,7 @@ def _answer(group: str, rest: Sequence[str]) -> Exit:
         failure = Failure.of(error)
         if failure is None:
             raise
-        return _fail(group, failure, as_json=_wants_json(rest))
+        return _fail(group, failure, as_json=_wants_json([group, *rest]))
 
 
 def _run(group: str, rest: Sequence[str]) -> Exit:
@@ -98,7 +108,7 @@ def _run(group: str, rest: Sequence[str]) -> Exit:
     report: Report = arguments.handler(arguments)
     if report.line:
         print(f"shype {group}: {one_line(report.line)}", file=sys.stderr)
-    print(json.dumps(report.document, indent=2) if arguments.json else report.text, flush=True)
+    _say(json.dumps(report.document, indent=2) if arguments.json else report.text)
     return report.exit
 
 
@@ -108,11 +118,20 @@ def _refuse_no_value(words: Sequence[str]) -> None:
             raise WrongUsageError(f"argument {found[1] or found[2]}: '--' is no value")
 
 
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _UnsaidError(error.strerror) from error
+
+
 def _fail(group: str, failure: Failure, *, as_json: bool) -> Exit:
     where = f"shype {group}" if group in GROUPS else "shype"
     print(f"{where}: {failure.detail}", file=sys.stderr)
     if as_json:
-        print(json.dumps(failure.document(group), indent=2), flush=True)
+        _say(json.dumps(failure.document(group), indent=2))
     return failure.exit
 
 
