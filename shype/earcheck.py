@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from shype.files import read
 from shype.report import Exit, Json, Report
 
 MARKS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "✗"}
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
 EXITS: Final = {
     "affirming": Exit.OK,
     "warning": Exit.REFUSED,
@@ -58,10 +60,9 @@ def jwk(pem: Path) -> Report:
 
 
 def _nonce(given: str | None) -> bytes | None:
-    try:
-        return None if given is None else bytes.fromhex(given)
-    except ValueError:
-        raise ShypeUsageError("--nonce: hexadecimal digits are needed") from None
+    if given is not None and not _HEX.fullmatch(given):
+        raise ShypeUsageError("--nonce: hexadecimal digits are needed, two for each byte")
+    return None if given is None else bytes.fromhex(given)
 
 
 def _document(ear: Ear) -> Json:

@@ -287,6 +287,14 @@ class TestSignedResult:
         read = folder.run("result", "verify", "out.jwt", "--key", "key.jwk", "--json")
         assert (read.exit, read.document["verdict"]) == (code, bad)
 
+    def test_a_nonce_that_is_empty_or_not_hex_is_wrong_usage(self, folder: Folder) -> None:
+        """An unset $NONCE in a script is said to be that, and not to be a nonce that differs."""
+        folder.verify("--ear", "out.jwt", "--ear-key", "ear-key.pem")
+        self._write_jwk(folder)
+        for nonce in ("", "00 11", "0x00", "0"):
+            refused = folder.run("result", "verify", "out.jwt", "--key", "key.jwk", "--nonce", nonce)
+            assert (refused.exit, "hexadecimal" in refused.err) == (2, True), nonce
+
     def test_it_is_refused_for_another_nonce_or_when_changed(self, folder: Folder, repository: Path) -> None:
         folder.verify("--ear", "out.jwt", "--ear-key", "ear-key.pem")
         self._write_jwk(folder)
