@@ -9,6 +9,7 @@ It judges a quote, not a platform. Steps in order; a step that finds the evidenc
 4. the event log replays to the quoted values: each PCR that the log extends, and PCR 0 to 9 of a firmware log
    whether it extends them or not (PFP 1.06, 2.3.4: firmware and loader measure there, and log it);
 5. what a firmware log says of its events is so, and tells of no unsafe boot (:mod:`attest.eventlog.belief`);
+   a measurement list has no entry for a PCR that is not quoted;
 6. a bank stronger than SHA-1 is in the quote, unless SHA-1 was asked for by name;
 7. the PCRs that are asked for prove something;
 8. the TPM does not doubt its own clock (Part 2, 10.11.1: safe);
@@ -98,8 +99,6 @@ _FAILED_AT: Final = {
     QuoteFailure.NONCE: Check.NONCE,
     QuoteFailure.EMPTY: Check.SELECTION,
 }
-
-
 _REPLAY_CODES: Final = {"bank": "event-log-bank", "digest-missing": "event-log-digest-missing"}
 
 
@@ -122,6 +121,7 @@ class QuoteVerdict:
 
     ``checked`` and ``not_checked`` hold words of ``Check``; a check that failed is in neither but in the
     reasons. ``event-log:BANK:PCR`` in ``not_checked`` is a quoted PCR that the log says nothing about, and
+    ``event-log-beyond:BANK:COUNT`` entries of a measurement list that are newer than the quote,
     ``secure-boot`` there means that the log leaves open what Secure Boot was, ``resettable:BANK:PCR`` that
     the value proves nothing.
     """
@@ -251,7 +251,8 @@ def _check_log(run: _Run, verified: VerifiedQuote, log: EventLog, pcrs: Verified
         return
     for alg, replayed in banks.items():
         quoted = {pcr: value for (bank, pcr), value in pcrs.values.items() if bank is alg}
-        known = {pcr: value for pcr, value in quoted.items() if pcr in answers or replayed.get(pcr) == value}
+        start = {} if log.format.is_ima else replayed
+        known = {pcr: value for pcr, value in quoted.items() if pcr in answers or start.get(pcr) == value}
         if known:
             _check_belief(run, log, verify_replay(log, known, alg))
         run.unexplained += [
@@ -267,7 +268,13 @@ def _check_log(run: _Run, verified: VerifiedQuote, log: EventLog, pcrs: Verified
 
 
 def _check_belief(run: _Run, log: EventLog, proved: VerifiedEvents) -> None:
-    """Step 5: types and data of the events, which no replay proves."""
+    """Step 5: types and data of the events, which no replay proves; entries of a list that it does not."""
+    others = {event.pcr for event in log.events} - proved.pcrs.keys() if log.format.is_ima else set()
+    if others and all(reason.code != "ima-other-pcr" for reason in run.reasons):
+        what = f"entries for PCR {', '.join(map(str, sorted(others)))}, which is not quoted, prove nothing"
+        run.reasons.append(Reason("ima-other-pcr", f"event log: {what}", Verdict.CONTRAINDICATED))
+    if proved.beyond:
+        run.unexplained.append(f"{Check.EVENT_LOG}-beyond:{proved.alg.hash_name}:{proved.beyond}")
     if log.format not in _FIRMWARE_FORMATS:
         return
     belief = believe(log, proved)

@@ -47,6 +47,7 @@ REFUSALS: Final = (
     Refusal("event-log-digest-missing", "quote", 3, "An event lacks the digest of the quoted bank."),
     Refusal("event-log-mismatch", "quote", 3, "The event log does not replay to the quoted values."),
     Refusal("event-log-untrue", "quote", 3, "What the firmware log says of its events is not so."),
+    Refusal("ima-other-pcr", "quote", 1, "The measurement list has entries for a PCR that is not quoted."),
     Refusal("firmware-unsafe", "quote", 1, "The firmware booted in a mode that protects nothing."),
     Refusal("firmware-disorder", "quote", 1, "The firmware's events are not in the order that the PFP has."),
     Refusal("pcr-no-dynamic-launch", "quote", 1, "A required PCR of a dynamic launch was never written."),

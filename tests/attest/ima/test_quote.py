@@ -36,7 +36,26 @@ class TestList:
 
     def test_that_grew_after_the_quote(self, form: object) -> None:
         assert callable(form)
-        assert judged(form(*GOOD, ng("/usr/bin/sh")), *GOOD).verdict is Verdict.AFFIRMING
+        verdict = judged(form(*GOOD, ng("/usr/bin/sh")), *GOOD)
+        assert verdict.verdict is Verdict.AFFIRMING
+        assert "event-log-beyond:sha256:1" in verdict.not_checked
+
+    def test_case_66_entry_for_a_pcr_that_is_not_quoted(self, form: object) -> None:
+        assert callable(form)
+        hidden = ng("/tmp/rootkit", pcr=11)
+        for made in ((*GOOD[:2], hidden, *GOOD[2:]), (*GOOD, hidden)):
+            verdict = judged(form(*made), *made)
+            assert verdict.verdict is Verdict.CONTRAINDICATED
+            assert [reason.code for reason in verdict.reasons] == ["ima-other-pcr"]
+            assert judged(form(*made), *made, pcrs=(10, 11)).verdict is Verdict.AFFIRMING
+
+    def test_it_says_nothing_about_other_registers_whatever_they_hold(self, form: object) -> None:
+        """A register at its start value is not explained by a list that never speaks of it."""
+        assert callable(form)
+        assert "event-log:sha256:0" in judged(form(*GOOD), *GOOD).not_checked
+        verdict = judged(form(*GOOD), *GOOD, pcrs=(0, 11))
+        assert verdict.verdict is Verdict.INCONCLUSIVE
+        assert [reason.code for reason in verdict.reasons] == ["event-log-not-covered"]
 
     def test_without_the_values_of_the_quote(self, form: object) -> None:
         assert callable(form)
