@@ -34,7 +34,7 @@ from vtpm.tpm2.attestation import Attest, ClockInfo, QuoteInfo
 from vtpm.tpm2.constants import Alg, Hierarchy
 from vtpm.tpm2.fields import name_problem
 from vtpm.tpm2.pcrs import PcrSelection, digest_of
-from vtpm.tpm2.public import EccKey, Public, RsaKey
+from vtpm.tpm2.public import Public, RsaKey
 from vtpm.tpm2.signature import Signature, verify, verify_with_key
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ MAX_NONCE: Final = 64
 """Bytes of extraData that TPM2_Quote takes: TPM2B_DATA less the algorithm of a TPMT_HA (Part 2, 10.4.3)."""
 
 _DER_SEQUENCE: Final = 0x30
+_HASHES: Final = (Alg.SHA256, Alg.SHA384, Alg.SHA512)
+"""Hashes of signatures that are admitted, the usual one first."""
 _HIERARCHIES: Final = (Hierarchy.ENDORSEMENT, Hierarchy.OWNER, Hierarchy.PLATFORM, Hierarchy.NULL)
 
 
@@ -53,7 +55,6 @@ class QuoteFailure(StrEnum):
     """Why a quote, or what is shown beside it, is not believed."""
 
     SIGNATURE_MALFORMED = "signature-malformed"
-    SIGNATURE_SCHEME_UNKNOWN = "signature-scheme-unknown"
     SIGNATURE_ALGORITHM = "signature-algorithm"
     SIGNATURE_INVALID = "signature-invalid"
     MALFORMED = "quote-malformed"
@@ -127,8 +128,7 @@ def verify_quote(
         check_ak(key)
     else:
         check_bare(key)
-    signed = decode_signature(signature, key)
-    _check_signature(key, signed, message)
+    signed = _signed(key, decode_signature(signature, key), message)
     attest = _decode_message(message)
     if not isinstance(attest.attested, QuoteInfo):
         raise QuoteError(
@@ -181,17 +181,17 @@ def check_pcr_file(verified: VerifiedQuote, file: PcrFile) -> VerifiedPcrs:
     return check_pcrs(verified, file.values)
 
 
-def decode_signature(raw: bytes, key: Public | BareKey) -> Signature:
+def decode_signature(raw: bytes, key: Public | BareKey) -> tuple[Signature, ...]:
     """Read a signature file of tpm2-tools: TPMT_SIGNATURE (``-f tss``), or bare (``-f plain``).
 
-    Bare is an RSA value as long as the modulus, or DER of r and s for ECDSA: it says no scheme, so a key is
-    needed that fixes one. The forms cannot be confused: a TPMT_SIGNATURE is 6 bytes longer than the modulus
-    and begins with 00. Raises QuoteError.
+    Bare is an RSA value as long as the modulus, or DER of r and s for ECDSA: it says no scheme. The key's is
+    taken; of a BareKey, which fixes none, all that a TPMT_SIGNATURE could name are returned. The forms cannot
+    be confused: a TPMT_SIGNATURE is 6 bytes longer than the modulus and begins with 00. Raises QuoteError.
     """
     if _is_bare(raw, key):
         return _decode_bare(raw, key)
     try:
-        return Signature.decode(raw)
+        return (Signature.decode(raw),)
     except StructureError as error:
         raise QuoteError(QuoteFailure.SIGNATURE_MALFORMED, str(error)) from None
 
@@ -231,21 +231,38 @@ def _rsa_bits(key: Public | BareKey) -> int:
     return key.key.key_size if isinstance(key.key, rsa.RSAPublicKey) else 0
 
 
-def _decode_bare(raw: bytes, key: Public | BareKey) -> Signature:
-    if not isinstance(key, Public) or key.scheme_hash is None:
-        what = "a bare signature names no scheme and hash, nor does this key"
-        raise QuoteError(
-            QuoteFailure.SIGNATURE_SCHEME_UNKNOWN, f"{what}; give the key in tss form, or -f tss"
-        )
-    if not isinstance(key.parameters, EccKey):
-        return Signature(key.scheme, key.scheme_hash, (raw,))
-    size = key.parameters.curve.coordinate_size
+def _decode_bare(raw: bytes, key: Public | BareKey) -> tuple[Signature, ...]:
+    value = (raw,) if _rsa_bits(key) else _decode_dss(raw, _coordinate_size(key))
+    if isinstance(key, Public) and key.scheme_hash is not None:
+        return (Signature(key.scheme, key.scheme_hash, value),)
+    schemes = (Alg.RSASSA, Alg.RSAPSS) if _rsa_bits(key) else (Alg.ECDSA,)
+    return tuple(Signature(scheme, hash_alg, value) for scheme in schemes for hash_alg in _HASHES)
+
+
+def _decode_dss(raw: bytes, size: int) -> tuple[bytes, bytes]:
     try:
         r, s = decode_dss_signature(raw)
-        parts = (r.to_bytes(size, "big"), s.to_bytes(size, "big"))
+        return r.to_bytes(size, "big"), s.to_bytes(size, "big")
     except (ValueError, OverflowError):
         raise QuoteError(QuoteFailure.SIGNATURE_MALFORMED, "signature: not DER of r and s") from None
-    return Signature(key.scheme, key.scheme_hash, parts)
+
+
+def _coordinate_size(key: Public | BareKey) -> int:
+    numbers = key.key() if isinstance(key, Public) else key.key
+    return (numbers.key_size + 7) // 8
+
+
+def _signed(key: Public | BareKey, readings: tuple[Signature, ...], message: bytes) -> Signature:
+    """Return the reading of a signature by which the key signed the message."""
+    *others, last = readings
+    for reading in others:
+        try:
+            _check_signature(key, reading, message)
+        except QuoteError:
+            continue
+        return reading
+    _check_signature(key, last, message)
+    return last
 
 
 def _check_signature(key: Public | BareKey, signature: Signature, message: bytes) -> None:

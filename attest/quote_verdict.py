@@ -88,7 +88,6 @@ _FAILED_AT: Final = {
     AkFailure.SCHEME: Check.AK_ATTRIBUTES,
     AkFailure.STRENGTH: Check.AK_ATTRIBUTES,
     QuoteFailure.SIGNATURE_MALFORMED: Check.SIGNATURE,
-    QuoteFailure.SIGNATURE_SCHEME_UNKNOWN: Check.SIGNATURE,
     QuoteFailure.SIGNATURE_ALGORITHM: Check.SIGNATURE,
     QuoteFailure.SIGNATURE_INVALID: Check.SIGNATURE,
     QuoteFailure.MALFORMED: Check.GENERATED,
@@ -184,8 +183,7 @@ def judge_quote(
         failed = _FAILED_AT[error.failure]
         reached = Check.AK_ATTRIBUTES if failed is Check.ENROLMENT else failed
         run.checked += _proved(key, None, before=reached)
-        unknown = error.failure is QuoteFailure.SIGNATURE_SCHEME_UNKNOWN
-        run.fail(failed, error.code, str(error), Verdict.INCONCLUSIVE if unknown else Verdict.NONE)
+        run.fail(failed, error.code, str(error), Verdict.NONE)
         return run.end(None)
     run.checked += _proved(key, verified, before=Check.REQUIRED)
     if enrolment is not None:

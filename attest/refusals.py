@@ -27,7 +27,6 @@ REFUSALS: Final = (
     Refusal("ak-strength", "quote (3), enroll", 1, "Key, hash or exponent is too weak or unusual."),
     Refusal("ak-not-enrolled", "quote", 3, "The key is not the one in the enrolment record."),
     Refusal("signature-malformed", "quote", 3, "It is neither a TPMT_SIGNATURE nor bare."),
-    Refusal("signature-scheme-unknown", "quote", 4, "Bare signature, bare key: no scheme."),
     Refusal("signature-algorithm", "quote", 3, "The signature's scheme or hash is not the key's, or weak."),
     Refusal("signature-invalid", "quote", 3, "The key did not sign these bytes."),
     Refusal("quote-malformed", "quote", 3, "The signed bytes are not a well-formed TPMS_ATTEST."),

@@ -225,12 +225,6 @@ class TestAttacks:
         assert replace(RSA, signature=ECC.signature).refusal() == "signature-algorithm"
         assert replace(CASES["rsa-pem"], signature=ECC.signature).refusal() == "signature-algorithm"
 
-    def test_bare_signature_needs_a_key_with_a_scheme(self) -> None:
-        for name in ("rsa", "ecc"):
-            plain = CASES[f"{name}-plain-values"]
-            pem = replace(plain, ak=CASES[f"{name}-pem"].ak)
-            assert pem.refusal() == "signature-scheme-unknown"
-
     def test_bare_ecdsa_signature_has_one_encoding(self) -> None:
         plain = CASES["ecc-plain-values"]
         longer = b"\x30\x81" + plain.signature[1:]

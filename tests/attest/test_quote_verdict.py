@@ -91,10 +91,17 @@ class TestVerdict:
         other = judge(shown("sha1"), "sha1", PcrSelection.of(Alg.SHA256, [0]))
         assert (other.verdict, codes(other)) == (Verdict.NONE, ["pcr-missing"])
 
-    def test_bare_signature_and_bare_key_are_inconclusive(self) -> None:
-        quote = replace(shown("rsa-plain-values"), ak=shown("rsa-pem").ak)
-        answer = judge(quote, "rsa-plain-values")
-        assert (answer.verdict, codes(answer)) == (Verdict.INCONCLUSIVE, ["signature-scheme-unknown"])
+    @pytest.mark.parametrize("kind", ["rsa", "ecc"])
+    def test_bare_signature_and_bare_key_are_judged_as_in_their_tss_forms(self, kind: str) -> None:
+        name = f"{kind}-plain-values"
+        quote = replace(shown(name), ak=shown(f"{kind}-pem").ak)
+        answer = judge(quote, name)
+        assert answer.verdict is Verdict.AFFIRMING
+        assert "ak-attributes" in answer.not_checked
+        flipped = bytearray(quote.signature)
+        flipped[-1] ^= 1
+        answer = judge(replace(quote, signature=bytes(flipped)), name)
+        assert (answer.verdict, codes(answer)) == (Verdict.NONE, ["signature-invalid"])
 
     def test_nothing_shown_raises(self) -> None:
         for junk in (b"", b"\0" * 70000, b"-----BEGIN PUBLIC KEY-----\n", b"\x30\x80", b"[" * 5000):

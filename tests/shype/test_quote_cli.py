@@ -99,10 +99,11 @@ def test_person_reads_the_verdict_first(verify: Any) -> None:
     assert "sha256:0,1,2,3,4,5,6,7,8,9,10" in text
 
 
-def test_bare_signature_with_bare_key_is_inconclusive(verify: Any) -> None:
+def test_bare_signature_with_bare_key(verify: Any) -> None:
     outcome = verify("ecc-plain-values", "--json", ak=RECORDED / "ecc.pem")
-    assert (outcome.exit, outcome.document["verdict"]) == (4, "none")
-    assert outcome.codes == ["signature-scheme-unknown"]
+    assert (outcome.exit, outcome.document["verdict"]) == (0, "affirming")
+    outcome = verify("rsa-plain-values", "--json", ak=RECORDED / "ecc.pem")
+    assert (outcome.exit, outcome.document["verdict"]) == (3, "none")
 
 
 def test_event_log_that_is_none(verify: Any) -> None:
