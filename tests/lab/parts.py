@@ -21,10 +21,14 @@ SHYPE: Final = REPOSITORY / ".venv" / "bin" / "shype"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The files of a good host. ``client`` is the key of the one who may ask its agent."""
+    """The files of a good host. ``client`` is the key of the one who may ask its agent.
+
+    ``plain`` is Debian's hypervisor, ``hypervisor`` ours with FLASK where its source could be had.
+    """
 
     cache: Cache
     hypervisor: Hypervisor
+    plain: Hypervisor
     kernel_package: Path
     kernel: Path
     userland: Userland
@@ -44,7 +48,7 @@ def build() -> Parts:
     cache = Cache(default_folder())
     with cache.locked():
         apt = Apt(cache.folder / "apt")
-        hypervisor = xen.hypervisor(cache, apt)
+        hypervisor, plain = xen.hypervisor(cache, apt), xen.plain(cache, apt)
         archive = apt.download(apt.kernel())
         package = cache.made("linux", archive.name, lambda new: unpack([archive], new))
         (kernel,) = (package / "boot").glob("vmlinuz-*")
@@ -54,7 +58,7 @@ def build() -> Parts:
         disk = userland.userland(cache, apt, guest, CONFIGS, client / "client.crt")
         log = firmware.recording(cache, kernel, busybox)
     first = ramdisk.dom0_ramdisk(disk.tree, package, disk.verity)
-    return Parts(cache, hypervisor, package, kernel, disk, first, guest, log, client / "client.pem")
+    return Parts(cache, hypervisor, plain, package, kernel, disk, first, guest, log, client / "client.pem")
 
 
 def _guest(cache: Cache, kernel: Path, busybox: Path) -> Path:

@@ -47,7 +47,7 @@ VARIANTS: Final = (PLAIN, FLASK, MENU, UNIFIED)
 
 def files(variant: Variant, parts: Parts) -> dict[str, Path | bytes]:
     """Return what lies on the boot disk beside loader and kernel, by its name there."""
-    xen = parts.hypervisor
+    xen = parts.hypervisor if variant.flask else parts.plain
     found: dict[str, Path | bytes] = {"vmlinuz": parts.kernel, "initrd.img": parts.ramdisk}
     found["xen.efi" if variant.unified else "xen.gz"] = xen.efi if variant.unified else xen.gz
     if variant.flask and xen.policy is not None:

@@ -38,7 +38,6 @@ STAMPS: Final = (
 OTHER_POLICY: Final = "allow domU_t isolated_domU_t:grant { map_read map_write };\n"
 BUILD_SECONDS: Final = 1800
 POLICY_VERSION: Final = 30
-TOOLS: Final = ("gcc", "flex", "bison", "bc", "m4", "checkpolicy", "python3", "make")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,12 @@ def hypervisor(cache: Cache, apt: Apt) -> Hypervisor:
         if error.part != "source":
             raise
         say(f"the source of Xen cannot be had, so this lab runs Debian's hypervisor, WITHOUT FLASK: {error}")
-        return _plain(cache, apt)
+        return plain(cache, apt)
     return Hypervisor(folder / "xen.gz", folder / "xen.efi", folder / "xenpolicy", folder / "other-xenpolicy")
 
 
-def _plain(cache: Cache, apt: Apt) -> Hypervisor:
+def plain(cache: Cache, apt: Apt) -> Hypervisor:
+    """Return Debian's own hypervisor, which is built without XSM."""
     archive = apt.download("xen-hypervisor-4.17-amd64")
 
     def make(new: Path) -> None:
