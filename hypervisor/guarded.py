@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from acm.update import AS_IT_IS, Amendment
 from hypervisor import update
 from hypervisor.audit import AuditTrail
+from hypervisor.domctl import CreateDomain
 from hypervisor.frames import PAGES_PER_MIB, Frames, PhysicalMap
 from hypervisor.memory import MachineMemory
 from hypervisor.monitor import ReferenceMonitor
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from hypervisor.hypercalls import Call
     from hypervisor.netif import NetDevice
     from hypervisor.ports import HistoryMeasurer, HistoryStore
+    from hypervisor.toolstack import DomainOrder
 
 DOM0_UUID = "00000000-0000-0000-0000-000000000000"
 
@@ -77,6 +79,22 @@ class GuardedHost(ABC):
     def invoke(self, call: Call, *, actor: str = "", why: str = "") -> int:
         """Carry out a hypercall; see :meth:`hypervisor.monitor.ReferenceMonitor.invoke`."""
         return self.monitor.invoke(call, actor=actor, why=why)
+
+    def reserve(self, order: DomainOrder, domid: int | None = None) -> int:
+        """Admit a paused domain as ordered, its label sealed; ``domid`` is the one that it has already."""
+        call = CreateDomain(
+            caller=DOM0,
+            uuid=order.uuid,
+            name=order.name,
+            label=order.label,
+            memory_mib=order.memory_mib,
+            vcpus=order.vcpus,
+            weight=order.weight,
+            cap=order.cap,
+            label_sealed=True,
+            domid=domid,
+        )
+        return self.invoke(call, actor="launch", why=f"config {order.config_digest}")
 
     @abstractmethod
     def is_connected(self, domid: int, device: BlockDevice | NetDevice) -> bool:

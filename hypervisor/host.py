@@ -9,7 +9,7 @@ from hypervisor import blkif, netif
 from hypervisor.audit import AuditTrail
 from hypervisor.blkif import BlockBackend, BlockDevice, BlockTally, VirtualDisk
 from hypervisor.counters import Counters, HostCounters
-from hypervisor.domctl import BuildDomain, CreateDomain, DestroyDomain, PauseDomain, UnpauseDomain
+from hypervisor.domctl import BuildDomain, DestroyDomain, PauseDomain, UnpauseDomain
 from hypervisor.errors import (
     BadStateError,
     HypervisorUsageError,
@@ -96,27 +96,13 @@ class XenHost(GuardedHost):
         behind = KERNEL_GFN + _pages(order.kernel)
         if behind + _pages(order.ramdisk or b"") + DRIVER_PAGES > order.memory_mib * PAGES_PER_MIB:
             raise OutOfResourceError("no-memory", f"{order.name}: memory is too small for kernel and ramdisk")
-        undo, domid = Undo(), self._reserve(order)
+        undo, domid = Undo(), self.reserve(order)
         undo.push("domain", lambda: self.destroy(domid, "undo"))
         with undo.on_failure():
             self.invoke(BuildDomain(DOM0, domid, KERNEL_GFN, order.kernel))
             if order.ramdisk is not None:
                 self.invoke(BuildDomain(DOM0, domid, behind, order.ramdisk))
         return domid
-
-    def _reserve(self, order: DomainOrder) -> int:
-        call = CreateDomain(
-            caller=DOM0,
-            uuid=order.uuid,
-            name=order.name,
-            label=order.label,
-            memory_mib=order.memory_mib,
-            vcpus=order.vcpus,
-            weight=order.weight,
-            cap=order.cap,
-            label_sealed=True,
-        )
-        return self.invoke(call, actor="launch", why=f"config {order.config_digest}")
 
     def pause(self, domid: int) -> None:
         """Stop a domain from running."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from hypervisor.domctl import CreateDomain, DestroyDomain, PauseDomain, UnpauseDomain
+from hypervisor.domctl import DestroyDomain, PauseDomain, UnpauseDomain
 from hypervisor.errors import NoContext, StrangerRuns, UnsupportedError, XenError
 from hypervisor.guarded import GuardedHost
 from hypervisor.state import DOM0
@@ -96,19 +96,7 @@ class GuardedXen(GuardedHost):
         undo.push("domain", lambda: self._retire(domid, order.uuid))
         with undo.on_failure():
             self._expect_paused(domid, Launched(order.uuid, self._context(order.label)))
-            call = CreateDomain(
-                caller=DOM0,
-                uuid=order.uuid,
-                name=order.name,
-                label=order.label,
-                memory_mib=order.memory_mib,
-                vcpus=order.vcpus,
-                weight=order.weight,
-                cap=order.cap,
-                label_sealed=True,
-                domid=domid,
-            )
-            self.invoke(call, actor="launch", why=f"config {order.config_digest}")
+            self.reserve(order, domid)
         return domid
 
     def pause(self, domid: int) -> None:
