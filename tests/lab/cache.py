@@ -7,13 +7,16 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.lab.errors import LabError
 from tests.lab.tool import say
 
+LOCK_SECONDS: Final = 1800
 KEPT: Final = 3
 """Older makes of one thing stay this long: a branch and back costs no rebuild."""
 
@@ -26,7 +29,7 @@ def default_folder() -> Path:
 
 
 class Cache:
-    """A folder of finished things. One user at a time; another waits."""
+    """A folder of finished things. One user at a time; another waits, for half an hour at most."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,8 +38,18 @@ class Cache:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder."""
+        deadline = time.monotonic() + LOCK_SECONDS
         with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise LabError(
+                            "cache", f"{self.folder}: another lab builds, and does not end"
+                        ) from None
+                    time.sleep(0.2)
             yield
 
     def made(self, name: str, made_from: str, make: Callable[[Path], None]) -> Path:
