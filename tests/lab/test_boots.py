@@ -15,7 +15,14 @@ from tests.lab.variants import PCRS
 pytestmark = [pytest.mark.lab, pytest.mark.heavy]
 
 
-@pytest.mark.parametrize("name", [pytest.param("unified", marks=pytest.mark.smoke), "plain", "menu"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("unified", marks=pytest.mark.smoke),
+        pytest.param("plain", marks=pytest.mark.without_flask),
+        "menu",
+    ],
+)
 def test_boot(name: str, parts: Parts, work: Path, tpm: Tpm, prepared: Shelf) -> None:
     good = prepared[name]
     with booted(work / name, good.folder, parts, tpm, work / "desk") as host:
