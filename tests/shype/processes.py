@@ -66,13 +66,18 @@ def touching(folder: Path) -> dict[int, str]:
     return found
 
 
-def left_after(folder: Path, seconds: float, family: dict[int, int] | None = None) -> dict[int, str]:
-    """What still touches the folder, or lives of a family (pid: born), after so many seconds at most."""
+def alive(family: dict[int, int]) -> dict[int, str]:
+    """The processes of a family (pid: born) that live; a pid that was given again is another process."""
+    return {pid: "a descendant" for pid, since in family.items() if since and born(pid) == since}
+
+
+def left_after(
+    seconds: float, folder: Path | None = None, family: dict[int, int] | None = None
+) -> dict[int, str]:
+    """What still touches the folder, or lives of the family, after so many seconds at most."""
     deadline = time.monotonic() + seconds
     while True:
-        found = touching(folder)
-        lives = {pid for pid, since in (family or {}).items() if since and born(pid) == since}
-        found |= {pid: "a descendant" for pid in lives if pid not in found}
+        found = alive(family or {}) | (touching(folder) if folder else {})
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(0.05)

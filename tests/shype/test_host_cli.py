@@ -130,7 +130,7 @@ class TestPower:
         serving.process.send_signal(number)
         out, err = serving.process.communicate(timeout=20)
         assert (serving.process.returncode, out.decode().strip(), err) == (0, "host embedded is off", b"")
-        assert left_after(serving.folder, 2) == {}
+        assert left_after(2, serving.folder) == {}
         assert {path.name for path in serving.folder.iterdir() if path.is_socket()} == set()
         assert list((serving.folder / "vtpm").iterdir()) == []
 
@@ -154,7 +154,7 @@ class TestPower:
         assert serving.swtpms
         serving.process.kill()
         serving.process.wait()
-        assert left_after(serving.folder, 5) == {}
+        assert left_after(5, serving.folder) == {}
         with Booted.start(serving.folder, boot_files) as again:
             document = operator.status(again.folder)
             assert (document["policy"], document["domains"]) == (None, [])

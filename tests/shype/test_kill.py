@@ -80,7 +80,7 @@ def kill_at(moment: Moment, temporary: Path, boot: Path) -> Killed:
         family = {pid: born(pid) for pid in descendants(demo.pid)}
         demo.kill()
         _, said = demo.communicate()
-    left = left_after(temporary, GRACE_SECONDS, family)
+    left = left_after(GRACE_SECONDS, temporary, family)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     return Killed(moment, demo.returncode, said, len(family), left)
@@ -118,7 +118,7 @@ def test_killed_while_its_tpm_is_made(short_tmp: Path, program: str) -> None:
         init.kill()
         init.wait()
     assert seen, f"{program} was never seen: is it still part of swtpm_setup?"
-    left = left_after(short_tmp, GRACE_SECONDS)
+    left = left_after(GRACE_SECONDS, short_tmp)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert left == {}
@@ -138,5 +138,5 @@ def test_an_interrupted_init_removes_the_half_made_host(short_tmp: Path) -> None
         assert _wait_for("swtpm", short_tmp)
         init.send_signal(signal.SIGINT)
         assert init.wait(GRACE_SECONDS) != 0
-    assert left_after(short_tmp, GRACE_SECONDS) == {}
+    assert left_after(GRACE_SECONDS, short_tmp) == {}
     assert not (short_tmp / "host").exists()

@@ -179,7 +179,7 @@ class TestItsTwoHalves:
         family = {front: processes.born(front)}
         agent.process.kill()
         agent.process.wait()
-        assert processes.left_after(Path("/nowhere"), 5, family) == {}
+        assert processes.left_after(5, family=family) == {}
 
     def test_a_front_that_is_killed_ends_the_agent_with_a_word(self, agent: Agent) -> None:
         [front] = processes.children(agent.process.pid)
