@@ -1,15 +1,13 @@
 """Record quotes as tpm2-tools write them: a swtpm, six keys, every file form. Made files go into one folder.
 
-    python tests/recordings/record_quotes.py FOLDER
-
 ``cases.json`` lists them. Accepted cases are what the tools wrote; refused ones are attacks that a real TPM
 was asked to help with (a forged TPMS_ATTEST signed by an unrestricted key, a certification in place of a
-quote, an empty selection). Needs swtpm and tpm2-tools; 0.7.1 and 5.4 made
-the files here.
+quote, an empty selection). Needs swtpm and tpm2-tools; 0.7.1 and 5.4 made the files of ``quotes``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import socket
@@ -195,4 +193,8 @@ def record(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    record(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="where the files go, those of an earlier run are replaced")
+    record(parser.parse_args().folder)

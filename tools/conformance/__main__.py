@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from typing import Final
 
@@ -14,11 +15,14 @@ PAGE: Final = ROOT / "docs" / "conformance.md"
 
 def main(arguments: list[str]) -> int:
     """Judge all vectors; 0, 1 where the score fell, 2 where there are no vectors."""
+    parser = argparse.ArgumentParser(prog="python -m tools.conformance", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, compare with the page")
+    check: bool = parser.parse_args(arguments).check
     if not (VECTORS / "manifest.jsonl").is_file():
         print(f"conformance: {VECTORS} is not here", file=sys.stderr)
         return 2
     outcomes = [judge(vector) for vector in scored()]
-    if arguments != ["--check"]:
+    if not check:
         PAGE.write_text(page(outcomes))
         return 0
     found, stated = scores(outcomes), read_scores(PAGE.read_text())
