@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,44 +18,18 @@ import pytest
 
 from tests.schemas import validator
 from tests.shype import processes
+from tests.shype.outcome import Outcome, Shype, run
 
 if TYPE_CHECKING:
     from vtpm.swtpm import Swtpm
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A command that ended."""
-
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def line(self) -> str:
-        """What was said on standard error, which is one line."""
-        assert self.err.count("\n") == 1, self.err
-        return self.err
-
-
 GUEST = "cola-web"
-Shype = Callable[..., Outcome]
 
 
 @pytest.fixture
-def shype_command(capsys: pytest.CaptureFixture[str]) -> Shype:
+def shype_command() -> Shype:
     """Runs the command in this process."""
-    from shype.main import main
-
-    def run(*words: object) -> Outcome:
-        code = main([str(word) for word in words])
-        said = capsys.readouterr()
-        return Outcome(code, said.out, said.err)
-
     return run
 
 

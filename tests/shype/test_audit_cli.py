@@ -20,40 +20,18 @@ from metering.key import METER_PCRS
 from metering.log import LEAVES, STRIDE
 from metering.record import LEAF_BYTES, SALT_BYTES, UsageRecord, decode
 from metering.view import LOG_MAGIC, View
-from shype.main import main, parser_for
+from shype.main import parser_for
 from tests.metering.world import GOOD_STATE, OTHER_STATE, Site, metered_site, relink
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def codes(self) -> list[str]:
-        return [one["code"] for one in self.document["violations"]]
-
-
-Run = Callable[..., Outcome]
+    from tests.shype.outcome import Shype
 
 
 @pytest.fixture
-def shype(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> Outcome:
-        code = main([*map(str, arguments)])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+def shype(shype_command: Shype) -> Shype:
+    return shype_command
 
 
 @pytest.fixture
@@ -86,7 +64,7 @@ class Office:
 
 
 @pytest.fixture
-def office(site: Site, tmp_path: Path, shype: Run) -> Office:
+def office(site: Site, tmp_path: Path, shype: Shype) -> Office:
     site.close()
     (site.folder / "meter-key.json").write_bytes(site.platform.bundle())
     made = Office(tmp_path / "office", site)
@@ -117,7 +95,7 @@ def schemas(repository: Path) -> Callable[[str, Any], None]:
     return check
 
 
-def test_honest_export_is_affirmed(office: Office, shype: Run, schemas: Any) -> None:
+def test_honest_export_is_affirmed(office: Office, shype: Shype, schemas: Any) -> None:
     until = datetime.fromtimestamp(office.site.clock.wall_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     outcome = shype("audit", office.export, *office.trust, "--until", until, "--json")
     assert outcome.exit == 0, outcome.out
@@ -128,7 +106,7 @@ def test_honest_export_is_affirmed(office: Office, shype: Run, schemas: Any) -> 
     assert len(outcome.document["totals"]) == 3
 
 
-def test_the_text_is_a_table_and_a_verdict(office: Office, shype: Run) -> None:
+def test_the_text_is_a_table_and_a_verdict(office: Office, shype: Shype) -> None:
     outcome = shype("audit", office.export, *office.trust)
     lines = outcome.out.splitlines()
     assert lines[0].split()[:4] == ["domain", "tenant", "CPU", "s"]
@@ -137,7 +115,7 @@ def test_the_text_is_a_table_and_a_verdict(office: Office, shype: Run) -> None:
     assert any("not proved: unwitnessed" in line for line in lines)
 
 
-def test_tenant_audits_its_own_part(office: Office, shype: Run, schemas: Any, tmp_path: Path) -> None:
+def test_tenant_audits_its_own_part(office: Office, shype: Shype, schemas: Any, tmp_path: Path) -> None:
     part = tmp_path / "acme"
     exported = shype("meter", "export", office.site.folder, "-o", part, "--tenant", "acme", "--json")
     schemas("meter-export", exported.document)
@@ -150,7 +128,7 @@ def test_tenant_audits_its_own_part(office: Office, shype: Run, schemas: Any, tm
     assert shype("audit", part, *office.trust, "--tenant", "zeta", "--json").codes == ["MALFORMED"]
 
 
-def test_edited_record_is_not_authentic(office: Office, shype: Run, schemas: Any) -> None:
+def test_edited_record_is_not_authentic(office: Office, shype: Shype, schemas: Any) -> None:
     raw = bytearray(office.log())
     raw[len(LOG_MAGIC) + 5 * LEAF_BYTES + SALT_BYTES + 235] ^= 1
     office.put(bytes(raw))
@@ -162,7 +140,7 @@ def test_edited_record_is_not_authentic(office: Office, shype: Run, schemas: Any
     assert outcome.document["verdict"] == "none"
 
 
-def test_interval_never_written_is_a_violation(office: Office, shype: Run, schemas: Any) -> None:
+def test_interval_never_written_is_a_violation(office: Office, shype: Shype, schemas: Any) -> None:
     leaves = View.decode(office.log()).leaves
     at = [place for place, leaf in enumerate(leaves) if isinstance(decode(leaf[SALT_BYTES:]), UsageRecord)][
         10
@@ -179,7 +157,7 @@ def test_interval_never_written_is_a_violation(office: Office, shype: Run, schem
     assert outcome.document["verdict"] == "contraindicated"
 
 
-def test_wrong_platform_is_a_violation(office: Office, shype: Run) -> None:
+def test_wrong_platform_is_a_violation(office: Office, shype: Shype) -> None:
     trust = ("--enrolment", f"{office.folder}/host1.json", "--reference", f"{office.folder}/other.json")
     outcome = shype("audit", office.export, *trust, "--json")
     assert (outcome.exit, outcome.codes) == (1, ["PLATFORM"])
@@ -188,7 +166,7 @@ def test_wrong_platform_is_a_violation(office: Office, shype: Run) -> None:
 
 @pytest.mark.parametrize(("missing", "word"), [("checkpoint", "unsigned"), ("meter-key.json", "key-missing")])
 def test_missing_proof_is_inconclusive(
-    office: Office, shype: Run, schemas: Any, missing: str, word: str
+    office: Office, shype: Shype, schemas: Any, missing: str, word: str
 ) -> None:
     (office.export / missing).unlink()
     outcome = shype("audit", office.export, *office.trust, "--json")
@@ -198,14 +176,14 @@ def test_missing_proof_is_inconclusive(
     assert outcome.document["verdict"] == "none"
 
 
-def test_missing_trust_and_a_demanded_witness_are_inconclusive(office: Office, shype: Run) -> None:
+def test_missing_trust_and_a_demanded_witness_are_inconclusive(office: Office, shype: Shype) -> None:
     assert shype("audit", office.export).exit == 4
     assert shype("audit", office.export, *office.trust[:2]).exit == 4
     assert shype("audit", office.export, *office.trust[2:]).exit == 4
     assert shype("audit", office.export, *office.trust, "--require-witness").exit == 4
 
 
-def test_reference_values_without_all_pcrs_prove_no_platform(office: Office, shype: Run) -> None:
+def test_reference_values_without_all_pcrs_prove_no_platform(office: Office, shype: Shype) -> None:
     hypervisor = HypervisorReference(None, "", "flask", "enforcing", None)
     few = ReferenceValues("host1", 1, "sha256", {4: GOOD_STATE[4]}, (), hypervisor, ())
     (office.folder / "reference.json").write_bytes(few.encode())
@@ -217,7 +195,7 @@ def test_reference_values_without_all_pcrs_prove_no_platform(office: Office, shy
 @pytest.mark.parametrize("name", ["usage.log", "checkpoint", "meter-key.json"])
 @pytest.mark.parametrize("content", [b"", b"\0", b"{}", b"\xff\xfe", b"[" * 5000, LOG_MAGIC])
 def test_broken_files_are_not_well_formed(
-    office: Office, shype: Run, schemas: Any, name: str, content: bytes
+    office: Office, shype: Shype, schemas: Any, name: str, content: bytes
 ) -> None:
     (office.export / name).write_bytes(content)
     outcome = shype("audit", office.export, *office.trust, "--json")
@@ -226,14 +204,14 @@ def test_broken_files_are_not_well_formed(
 
 
 @pytest.mark.parametrize("name", ["host1.json", "reference.json"])
-def test_broken_trust_is_not_well_formed(office: Office, shype: Run, name: str) -> None:
+def test_broken_trust_is_not_well_formed(office: Office, shype: Shype, name: str) -> None:
     (office.folder / name).write_bytes(b"{}")
     outcome = shype("audit", office.export, *office.trust)
     assert outcome.exit == 3
     assert outcome.err.count("\n") == 1
 
 
-def test_wrong_usage(office: Office, shype: Run, tmp_path: Path) -> None:
+def test_wrong_usage(office: Office, shype: Shype, tmp_path: Path) -> None:
     for arguments in (
         (),
         (tmp_path / "nothing",),
@@ -256,7 +234,7 @@ def test_wrong_usage(office: Office, shype: Run, tmp_path: Path) -> None:
         assert shype("meter", *arguments).exit == 2, arguments
 
 
-def test_two_readers_with_different_histories(office: Office, shype: Run, tmp_path: Path) -> None:
+def test_two_readers_with_different_histories(office: Office, shype: Shype, tmp_path: Path) -> None:
     leaves = View.decode(office.log()).leaves
     at = [place for place, leaf in enumerate(leaves) if isinstance(decode(leaf[SALT_BYTES:]), UsageRecord)][
         10
@@ -273,24 +251,24 @@ def test_two_readers_with_different_histories(office: Office, shype: Run, tmp_pa
     assert forked == [str(office.export), str(other)]
 
 
-def test_checkpoint_seen_before(office: Office, shype: Run) -> None:
+def test_checkpoint_seen_before(office: Office, shype: Shype) -> None:
     seen = office.export / "checkpoint"
     assert shype("audit", office.export, *office.trust, "--seen", seen).exit == 0
 
 
-def test_later_boot_than_the_records_show(office: Office, shype: Run) -> None:
+def test_later_boot_than_the_records_show(office: Office, shype: Shype) -> None:
     assert shype("audit", office.export, *office.trust, "--reset-count", 7).exit == 0
     outcome = shype("audit", office.export, *office.trust, "--reset-count", 8, "--json")
     assert (outcome.exit, outcome.codes) == (1, ["ROLLBACK"])
 
 
-def test_log_file_with_named_proofs(office: Office, shype: Run, tmp_path: Path) -> None:
+def test_log_file_with_named_proofs(office: Office, shype: Shype, tmp_path: Path) -> None:
     moved = shutil.copy(office.export / "usage.log", tmp_path / "october.log")
     given = ("--checkpoint", office.export / "checkpoint", "--key", office.export / "meter-key.json")
     assert shype("audit", moved, *given, *office.trust).exit == 0
 
 
-def test_show(office: Office, shype: Run, schemas: Any, tmp_path: Path) -> None:
+def test_show(office: Office, shype: Shype, schemas: Any, tmp_path: Path) -> None:
     outcome = shype("meter", "show", office.site.folder, "--json")
     schemas("meter-show", outcome.document)
     assert outcome.document["records"] == outcome.document["signed"] == 90
@@ -301,7 +279,7 @@ def test_show(office: Office, shype: Run, schemas: Any, tmp_path: Path) -> None:
     schemas("meter-show", shype("meter", "show", tmp_path / "empty", "--json").document)
 
 
-def test_export_of_a_damaged_log_is_refused(office: Office, shype: Run, tmp_path: Path) -> None:
+def test_export_of_a_damaged_log_is_refused(office: Office, shype: Shype, tmp_path: Path) -> None:
     leaves = office.site.folder / LEAVES
     raw = bytearray(leaves.read_bytes())
     raw[4 * STRIDE] ^= 1
@@ -309,7 +287,7 @@ def test_export_of_a_damaged_log_is_refused(office: Office, shype: Run, tmp_path
     assert shype("meter", "export", office.site.folder, "-o", tmp_path / "out").exit == 3
 
 
-def test_export_with_the_key_of_another_boot_is_refused(office: Office, shype: Run, tmp_path: Path) -> None:
+def test_export_with_the_key_of_another_boot_is_refused(office: Office, shype: Shype, tmp_path: Path) -> None:
     from tests.metering.world import Platform
 
     (office.site.folder / "meter-key.json").write_bytes(Platform().bundle())

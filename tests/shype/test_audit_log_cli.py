@@ -17,7 +17,7 @@ from shype.host.folder import AUDIT_LOG
 from shype.host.past_runs import HISTORY
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Shype
+    from tests.shype.outcome import Shype
 
 HOUR_NS = 3_600_000_000_000
 

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from shype.main import GROUPS, main, parser_for
 from tests.schemas import schemas, validator
+from tests.shype.outcome import Outcome, run
 from tests.simulators.desk import COMMANDS, Command, cleared, furnish
 
 NO_VERB: Final = {"verify": "verify-result"}
@@ -61,24 +60,6 @@ def schema_of(verb: Verb) -> str:
 
 def called(value: object) -> str:
     return " ".join(value.words[:2] if isinstance(value, Command) else value)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
-def run(*words: str) -> Outcome:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = main(words)
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def refused(outcome: Outcome, *exits: int) -> None:

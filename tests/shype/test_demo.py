@@ -19,7 +19,8 @@ from shype.demo.stories import STORIES
 from tests.shype import processes
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import DemoRun, DemoRuns, Shype
+    from tests.shype.conftest import DemoRun, DemoRuns
+    from tests.shype.outcome import Shype
 
 pytestmark = [pytest.mark.host, pytest.mark.tools, pytest.mark.heavy]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,10 @@ from hypothesis import strategies as st
 
 from attest.doctor import Facts, State, TpmAnswers, examine
 from shype.machine import look
-from shype.main import main
 from shype.tpmanswers import TpmRefusedError, ask
 from tests.attest.predict.build import Image, unified
 from tests.schemas import validator
+from tests.shype.outcome import Outcome, run
 from vtpm.errors import VtpmInputError
 
 GUID = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -56,15 +54,8 @@ GOOD: dict[str, bytes] = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
+class Examined(Outcome):
+    """What the command said of a machine."""
 
     def lacking(self) -> list[str]:
         return [each["code"] for each in self.document["findings"] if each["state"] == "lacks"]
@@ -73,9 +64,14 @@ class Outcome:
         return [each for each in self.document["findings"] if each["code"] == code]
 
 
+def again(root: Path, *arguments: str) -> Examined:
+    """Look at the machine as it is."""
+    return Examined(**vars(run("doctor", "--root", root, *(arguments or ("--json",)))))
+
+
 @pytest.fixture
-def doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    def run(changes: dict[str, bytes | None] | None = None, *arguments: str) -> Outcome:
+def doctor(tmp_path: Path) -> Callable[..., Examined]:
+    def examined(changes: dict[str, bytes | None] | None = None, *arguments: str) -> Examined:
         for path, content in {**GOOD, **(changes or {})}.items():
             file = tmp_path / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -83,11 +79,9 @@ def doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
                 file.write_bytes(content)
             elif file.exists():
                 file.unlink()
-        code = main(["doctor", "--root", str(tmp_path), *(arguments or ("--json",))])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
+        return again(tmp_path, *arguments)
 
-    return run
+    return examined
 
 
 def test_a_machine_that_lacks_nothing(doctor: Any) -> None:
@@ -145,24 +139,16 @@ def test_what_lacks_is_found_with_its_mend(doctor: Any, name: str) -> None:
     assert found.document["lacks"] == len(codes)
 
 
-def again(root: Path, capsys: pytest.CaptureFixture[str]) -> Outcome:
-    code = main(["doctor", "--root", str(root), "--json"])
-    captured = capsys.readouterr()
-    return Outcome(code, captured.out, captured.err)
-
-
-def test_a_bank_that_the_tpm_lacks(doctor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bank_that_the_tpm_lacks(doctor: Any, tmp_path: Path) -> None:
     doctor()
     shutil.rmtree(tmp_path / TPM / "pcr-sha256")
-    found = again(tmp_path, capsys)
+    found = again(tmp_path)
     assert found.lacking() == ["tpm-banks"]
     assert "tpm2_pcrallocate sha256:all" in found.of("tpm-banks")[0]["mend"]
 
 
-def test_an_empty_machine_lacks_all_that_can_be_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = again(tmp_path, capsys)
+def test_an_empty_machine_lacks_all_that_can_be_told(tmp_path: Path) -> None:
+    found = again(tmp_path)
     validator("doctor").validate(found.document)
     assert (found.exit, found.lacking()) == (1, ["tpm-device", "firmware-log", "xen", "ima"])
 
@@ -195,20 +181,18 @@ def test_a_proxy_is_a_program(doctor: Any, tmp_path: Path) -> None:
     assert doctor().lacking() == ["tpm-hardware"]
 
 
-def test_the_text_has_every_mend(doctor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_has_every_mend(doctor: Any, tmp_path: Path) -> None:
     doctor({"boot/xen-4.17-amd64.config": b"# CONFIG_XSM is not set\n"})
-    assert main(["doctor", "--root", str(tmp_path)]) == 1
-    text = capsys.readouterr().out
+    found = run("doctor", "--root", tmp_path)
+    assert found.exit == 1
+    text = found.out
     assert "✗ Xen 4.17.7 is built without XSM [xsm]\n    mend: build Xen with CONFIG_XSM" in text
     assert text.endswith("1 to mend\n")
 
 
-def test_a_machine_cannot_write_on_the_terminal(
-    doctor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_machine_cannot_write_on_the_terminal(doctor: Any, tmp_path: Path) -> None:
     doctor({"sys/hypervisor/version/extra": b"\x1b[2J\xff\n"})
-    main(["doctor", "--root", str(tmp_path)])
-    assert "\x1b" not in capsys.readouterr().out
+    assert "\x1b" not in run("doctor", "--root", tmp_path).out
 
 
 def test_a_link_out_of_the_root_leads_nowhere(doctor: Any, tmp_path: Path) -> None:
@@ -221,16 +205,17 @@ def test_a_link_out_of_the_root_leads_nowhere(doctor: Any, tmp_path: Path) -> No
     assert not found.ima.own_policy
 
 
-def test_nothing_is_written(doctor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_written(doctor: Any, tmp_path: Path) -> None:
     doctor()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert again(tmp_path, capsys).exit == 0
+    assert again(tmp_path).exit == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_a_missing_root_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--root", "/no/such"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+def test_a_missing_root_is_wrong_usage() -> None:
+    found = run("doctor", "--root", "/no/such")
+    assert found.exit == 2
+    assert found.line
 
 
 def test_a_pipe_in_a_file_s_place_does_not_hang(doctor: Any, tmp_path: Path) -> None:

@@ -8,16 +8,17 @@ import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from attest.ak import check_ak
 from attest.enrolment import Enrolment
 from shype.cli import enroll as group
-from shype.main import main, parser_for
+from shype.main import parser_for
 from tests.recordings.record_quotes import Recorder, swtpm
 from tests.schemas import validator
+from tests.shype.outcome import Outcome, run
 from vtpm.manufacture import manufacture
 from vtpm.tpm2.public import Public
 
@@ -94,27 +95,15 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host
         yield one, new_host(made[1][0], second, made[1][0] / "anchors")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    document: Any
-    err: str
-
-    @property
-    def codes(self) -> list[str]:
-        return [reason["code"] for reason in self.document["reasons"]]
-
-
 class Registrar:
     """Runs the command with one state folder; every document is held against its schema."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / "state"
         self.blob = folder / "challenge"
         self.answer = folder / "answer"
         self.record = folder / "enrolment.json"
-        self._capsys = capsys
 
     def challenge(self, host: Host, name: str = "xen1", /, **options: object) -> Outcome:
         files = {"ek-certificate": "ek.crt", "ek": "ek.pub", "ak": "ak.pub"}
@@ -133,17 +122,16 @@ class Registrar:
 
     def _run(self, verb: str, options: dict[str, object]) -> Outcome:
         arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-        code = main(["enroll", verb, *arguments, "--json"])
-        captured = self._capsys.readouterr()
-        document = json.loads(captured.out)
+        outcome = run("enroll", verb, *arguments, "--json")
+        document = outcome.document
         validator("error" if "error" in document else f"enroll-{verb}").validate(document)
-        assert captured.err.count("\n") == (code != 0)
-        return Outcome(code, document, captured.err)
+        assert outcome.err.count("\n") == (outcome.exit != 0)
+        return outcome
 
 
 @pytest.fixture
-def registrar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Registrar:
-    return Registrar(tmp_path, capsys)
+def registrar(tmp_path: Path) -> Registrar:
+    return Registrar(tmp_path)
 
 
 def test_host_is_enrolled_by_its_tpm(registrar: Registrar, hosts: tuple[Host, Host]) -> None:

@@ -16,7 +16,8 @@ from shype.host.socket import call
 from tests.shype.processes import Booted
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Operator, Outcome
+    from tests.shype.conftest import Operator
+    from tests.shype.outcome import Outcome
 
 pytestmark = pytest.mark.host
 

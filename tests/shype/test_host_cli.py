@@ -24,7 +24,8 @@ from shype.host.socket import call
 from tests.shype.processes import Booted, left_after
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Operator, Shype
+    from tests.shype.conftest import Operator
+    from tests.shype.outcome import Shype
 
 pytestmark = pytest.mark.host
 

@@ -24,7 +24,8 @@ from shype.host.socket import MAX_REQUEST, NAME, call
 from tests.shype.processes import Booted
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Operator, Shype
+    from tests.shype.conftest import Operator
+    from tests.shype.outcome import Shype
 
 pytestmark = pytest.mark.host
 

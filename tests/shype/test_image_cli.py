@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from attest.image.append import Part, append
 from tests.attest.image.xenefi import BUILD_ID, OPTIONAL, XenEfi
 from tests.attest.predict.build import CONFIGS, Image, code_view
 from tests.schemas import validator
-from tests.shype.conftest import Outcome
+from tests.shype.outcome import Outcome, Shype
 
-Shype = Callable[..., Outcome]
 RECORDING = CONFIGS / "recordings" / "ovmf-2022.11-q35.bin"
 HOST = f"""\
 schema: shype.image/1

@@ -18,7 +18,7 @@ from vtpm.errors import PolicyError
 from vtpm.tpm2.constants import Alg
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Shype
+    from tests.shype.outcome import Shype
 
 pytestmark = pytest.mark.host
 

@@ -16,7 +16,7 @@ from tests.attest.predict.build import CONFIGS, FILES, write
 from tests.schemas import validator
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Outcome, Shype
+    from tests.shype.outcome import Outcome, Shype
 
 PROFILE = f"""\
 schema: shype.pcr-profile/1

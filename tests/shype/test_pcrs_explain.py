@@ -15,7 +15,7 @@ from tests.shype.test_pcrs_cli import PROFILE
 from tests.simulators.host import GOOD_BOOT, Host
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Shype
+    from tests.shype.outcome import Shype
 
 UNIFIED = PROFILE.replace("  loader: EFI/BOOT/BOOTX64.EFI\n", "").replace(
     "grub: {config: grub.cfg}", "unified: {image: EFI/BOOT/BOOTX64.EFI}"

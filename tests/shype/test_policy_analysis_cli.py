@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Vector
-    from tests.shype.conftest import Shype
+    from tests.shype.outcome import Shype
 
 POLICY = """\
 format: shype.policy/1

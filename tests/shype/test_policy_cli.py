@@ -21,7 +21,7 @@ from tests.schemas import validator
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.shype.conftest import Shype
+    from tests.shype.outcome import Shype
 
 FROM = """\
 version: "1.1"

@@ -11,7 +11,7 @@ import pytest
 from tests.schemas import validator
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Outcome, Shype
+    from tests.shype.outcome import Outcome, Shype
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from tests.shype.processes import Booted
 from tests.shype.test_host_cli import policy_events
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Operator, Outcome
+    from tests.shype.conftest import Operator
+    from tests.shype.outcome import Outcome
 
 pytestmark = pytest.mark.host
 

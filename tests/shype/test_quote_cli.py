@@ -4,55 +4,39 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from shype.cli import quote as group
-from shype.main import main, parser_for
+from shype.main import parser_for
+from shype.report import Exit
+from tests.schemas import validator
+from tests.shype.outcome import Outcome, run
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 RECORDED = REPOSITORY / "tests" / "recordings" / "quotes"
 CASES = {entry["name"]: entry for entry in json.loads((RECORDED / "cases.json").read_text())}
-SCHEMA = json.loads((REPOSITORY / "configs" / "schema" / "quote-verify.schema.json").read_text())
-
-
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        document = json.loads(self.out)
-        jsonschema.validate(document, SCHEMA)
-        return document
-
-    @property
-    def codes(self) -> list[str]:
-        return [reason["code"] for reason in self.document["reasons"]]
 
 
 @pytest.fixture
-def verify(capsys: pytest.CaptureFixture[str]) -> Any:
+def verify() -> Any:
     """Run the verb on a recorded case; keywords replace its options, None leaves one out."""
 
-    def run(name: str, *more: str, **options: object) -> Outcome:
+    def judge(name: str, *more: str, **options: object) -> Outcome:
         case = CASES[name]
         files = {key: RECORDED / case[key] for key in ("ak", "message", "signature", "pcrs") if key in case}
         chosen = {**files, "nonce": case["nonce"], **options}
         arguments = [
             part for key, value in chosen.items() if value is not None for part in (f"--{key}", str(value))
         ]
-        code = main(["quote", "verify", *arguments, *more])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
+        outcome = run("quote", "verify", *arguments, *more)
+        if outcome.exit != Exit.USAGE and "--json" in more:
+            validator("quote-verify").validate(outcome.document)
+        return outcome
 
-    return run
+    return judge
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case["why"]])

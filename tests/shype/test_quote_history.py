@@ -14,7 +14,7 @@ from attest.enrolment import Enrolment
 from attest.quote_history import QuoteHistory, QuoteHistoryError, Told, after
 from shype.quotehistory import remembered
 from tests.schemas import validator
-from tests.shype.test_verify_cli import Folder, Outcome
+from tests.shype.test_verify_cli import Folder
 from tests.simulators.host import Host
 from vtpm.tpm2.attestation import ClockInfo
 
@@ -27,17 +27,15 @@ def host() -> Host:
 
 
 @pytest.fixture
-def folder(
-    tmp_path: Path, host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Folder:
+def folder(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.chdir(tmp_path)
-    return Folder(tmp_path, host, capsys)
+    return Folder(tmp_path, host)
 
 
 def judge(folder: Folder, host: Host, **changes: str) -> tuple[int, list[Any]]:
     (folder.path / "evidence.json").write_bytes(host.evidence().encode())
-    outcome: Outcome = folder.verify("--json", **changes)
-    return outcome.exit, [reason["code"] for reason in outcome.document["reasons"]]
+    outcome = folder.verify("--json", **changes)
+    return outcome.exit, outcome.codes
 
 
 def kept() -> QuoteHistory:

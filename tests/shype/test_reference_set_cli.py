@@ -25,11 +25,11 @@ OPTIONS = {"reference": "set.json", "reference-key": "reference.pub", "reference
 
 
 @pytest.fixture
-def folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Folder:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reference.pub").write_bytes(PUBLIC)
     (tmp_path / "reference.key").write_bytes(PRIVATE)
-    return Folder(tmp_path, Host.serving(), capsys)
+    return Folder(tmp_path, Host.serving())
 
 
 def put(folder: Folder, version: int = 1, days: float = 30, **changes: Any) -> None:

@@ -13,7 +13,8 @@ from shype.host.resource_labels import FILE, ResourceLabelsError, decode, keep, 
 from tests.shype.processes import Booted
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Operator, Outcome
+    from tests.shype.conftest import Operator
+    from tests.shype.outcome import Outcome
 
 VLAN = "vlan:102"
 HELD = ("juice-vlan", "bank-vlan")

@@ -14,11 +14,11 @@ import pytest
 from attest.ima.appraise import appraise_list
 from attest.ima.reference import FileReferenceError
 from attest.reference import FlaskPolicy, ReferenceValues
-from shype.main import main
 from shype.rootfiles import programs
 from tests.attest.ima.archive import Member, archive
 from tests.attest.ima.build import binary_of, ng, replayed
 from tests.attest.predict.build import CONFIG, CONFIGS, FILES, unified, write
+from tests.shype.outcome import Outcome, run
 from vtpm.tpm2.constants import Alg
 
 CONTENTS = {
@@ -104,10 +104,8 @@ class TestFolder:
         assert appraise_list([binary_of(*entries)], pcrs, Alg.SHA256, programs(root).policy()).is_good
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main(["pcrs", "reference", *map(str, arguments)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+def reference(*arguments: object) -> Outcome:
+    return run("pcrs", "reference", *arguments)
 
 
 @pytest.fixture
@@ -119,17 +117,15 @@ def profile(tmp_path: Path) -> Path:
 
 
 class TestCommand:
-    def test_all_three_are_joined(
-        self, profile: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_all_three_are_joined(self, profile: Path, root: Path, tmp_path: Path) -> None:
         init = archive(Member("init", b"#!/bin/sh"), Member("usr/bin/xl", b"\x7fELF another xl"))
         (tmp_path / "initrd").write_bytes(gzip.compress(init))
         (tmp_path / "sums").write_text(f"{'11' * 32}  /opt/tool\n")
         options = ("--ima-root", root, "--ima-ramdisk", tmp_path / "initrd", "--ima-list", tmp_path / "sums")
         output = tmp_path / "reference.json"
-        code, out, _ = run(capsys, profile, *options, "-o", output, "--json")
-        document = json.loads(out)
-        assert (code, document["files"]) == (0, len(EXPECTED) + 2)
+        outcome = reference(profile, *options, "-o", output, "--json")
+        document = outcome.document
+        assert (outcome.exit, document["files"]) == (0, len(EXPECTED) + 2)
         for name, value in (("pcrs-reference", document), ("reference", json.loads(output.read_bytes()))):
             schema = json.loads((CONFIGS / "schema" / f"{name}.schema.json").read_text())
             jsonschema.validate(value, schema)
@@ -142,58 +138,49 @@ class TestCommand:
             "/opt/tool": frozenset({"11" * 32}),
         }
 
-    def test_without_them_nothing_is_said(
-        self, profile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_without_them_nothing_is_said(self, profile: Path, tmp_path: Path) -> None:
         output = tmp_path / "reference.json"
-        _, out, _ = run(capsys, profile, "-o", output, "--json")
-        assert json.loads(out)["files"] is None
+        assert reference(profile, "-o", output, "--json").document["files"] is None
         assert b'"ima"' not in output.read_bytes()
 
     @pytest.mark.parametrize("option", ["--ima-root", "--ima-ramdisk", "--ima-list"])
-    def test_what_is_missing(
-        self, option: str, profile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        code, _, err = run(capsys, profile, option, tmp_path / "nowhere", "-o", tmp_path / "out")
-        assert (code, err.count("\n"), "nowhere" in err) == (2, 1, True)
+    def test_what_is_missing(self, option: str, profile: Path, tmp_path: Path) -> None:
+        outcome = reference(profile, option, tmp_path / "nowhere", "-o", tmp_path / "out")
+        assert (outcome.exit, outcome.err.count("\n"), "nowhere" in outcome.err) == (2, 1, True)
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize("option", ["--ima-ramdisk", "--ima-list"])
-    def test_what_is_broken(
-        self, option: str, profile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_what_is_broken(self, option: str, profile: Path, tmp_path: Path) -> None:
         (tmp_path / "broken").write_bytes(b"\xfd7zXZ\0 and so on")
-        code, _, err = run(capsys, profile, option, tmp_path / "broken", "-o", tmp_path / "out")
-        assert (code, err.count("\n")) == (3, 1)
-        assert ("xz is not read" in err) or ("line 1" in err)
+        outcome = reference(profile, option, tmp_path / "broken", "-o", tmp_path / "out")
+        assert (outcome.exit, outcome.err.count("\n")) == (3, 1)
+        assert ("xz is not read" in outcome.err) or ("line 1" in outcome.err)
         assert not (tmp_path / "out").exists()
 
-    def test_a_golden_host_brings_its_own(
-        self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_golden_host_brings_its_own(self, root: Path, tmp_path: Path) -> None:
         for name in ("evidence", "policy"):
             (tmp_path / name).write_bytes(b"x")
         golden = ("--from-evidence", tmp_path / "evidence", "--nonce", "00" * 16, "--anchors", tmp_path)
         options = (*golden, "--policy", tmp_path / "policy", "--ima-root", root)
-        code, _, err = run(capsys, *options, "-o", tmp_path / "out")
-        assert code == 2
-        assert "--from-evidence takes all from the host" in err
+        outcome = reference(*options, "-o", tmp_path / "out")
+        assert outcome.exit == 2
+        assert "--from-evidence takes all from the host" in outcome.err
 
 
 class TestFlaskPolicy:
     POLICY = b"\x8c\xff\x7c\xf9XenFlask"
 
-    def test_under_grub(self, profile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_under_grub(self, profile: Path, tmp_path: Path) -> None:
         config = CONFIG.replace(b"boot\n", b"module2 --nounzip /xenpolicy\nboot\n")
         write(tmp_path / "disk", {**FILES, "grub.cfg": config, "xenpolicy": self.POLICY})
-        code, _, _ = run(capsys, profile, "-o", tmp_path / "out")
+        outcome = reference(profile, "-o", tmp_path / "out")
         values = ReferenceValues.decode((tmp_path / "out").read_bytes())
-        assert (code, values.hypervisor.flask_policy) == (
+        assert (outcome.exit, values.hypervisor.flask_policy) == (
             0,
             FlaskPolicy(hashlib.sha256(self.POLICY).hexdigest(), 9),
         )
 
-    def test_in_the_image(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_in_the_image(self, tmp_path: Path) -> None:
         image = unified(kernel=b"kernel", ramdisk=b"ramdisk", xsm=self.POLICY)
         (tmp_path / "xen.efi").write_bytes(image)
         recording = CONFIGS / "recordings" / "ovmf-2022.11-q35.bin"
@@ -201,9 +188,9 @@ class TestFlaskPolicy:
             f"schema: shype.pcr-profile/1\nname: p\nfirmware: {{recording: {recording}}}\n"
             "unified: {image: xen.efi}\n"
         )
-        code, _, _ = run(capsys, tmp_path / "p.yaml", "-o", tmp_path / "out")
+        outcome = reference(tmp_path / "p.yaml", "-o", tmp_path / "out")
         values = ReferenceValues.decode((tmp_path / "out").read_bytes())
-        assert (code, values.hypervisor.flask_policy) == (
+        assert (outcome.exit, values.hypervisor.flask_policy) == (
             0,
             FlaskPolicy(hashlib.sha256(self.POLICY).hexdigest(), 4),
         )

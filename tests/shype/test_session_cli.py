@@ -17,7 +17,8 @@ from attest.session_state import State
 from shype.enrolments import existing_store
 from tests.parsers.of_attest import sessions
 from tests.schemas import validator
-from tests.shype.test_verify_cli import Folder, Outcome
+from tests.shype.outcome import Outcome
+from tests.shype.test_verify_cli import Folder
 from tests.simulators.host import NONCE, Host
 
 HOST = "xen1.example"
@@ -26,8 +27,8 @@ HOST = "xen1.example"
 class Registrar(Folder):
     """The relying party's folder; the anchors are the registrar's folder as well."""
 
-    def __init__(self, path: Path, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
-        super().__init__(path, host, capsys)
+    def __init__(self, path: Path, host: Host) -> None:
+        super().__init__(path, host)
         self.host = host
 
     @property
@@ -60,11 +61,9 @@ def codes(outcome: Outcome) -> list[Any]:
 
 
 @pytest.fixture
-def registrar(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Registrar:
+def registrar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registrar:
     monkeypatch.chdir(tmp_path)
-    return Registrar(tmp_path, Host.serving(), capsys)
+    return Registrar(tmp_path, Host.serving())
 
 
 def test_answer_to_the_kept_nonce_is_judged(registrar: Registrar) -> None:

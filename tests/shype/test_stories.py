@@ -15,7 +15,8 @@ from metering import audit
 from shype.demo.stories import STORIES, Story
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import DemoRuns, Shype
+    from tests.shype.conftest import DemoRuns
+    from tests.shype.outcome import Shype
 
 pytestmark = [pytest.mark.host, pytest.mark.tools, pytest.mark.heavy]
 

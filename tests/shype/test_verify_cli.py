@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,19 @@ import jsonschema
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from shype.main import main, parser_for
+from shype.main import parser_for
+from tests.shype.outcome import Outcome, run
 from tests.simulators.host import GOOD_BOOT, NONCE, POLICY, Ca, Host, key
 from tests.simulators.user_land import MeasuringHost
 
 PEM = key("ear").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-@dataclass(frozen=True)
-class Outcome:
-    exit: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
 class Folder:
     """The relying party's folder: exactly the files that a verification needs."""
 
-    def __init__(self, path: Path, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, path: Path, host: Host) -> None:
         self.path = path
-        self.capsys = capsys
         (path / "anchors" / "enrolled").mkdir(parents=True)
         (path / "anchors" / "maker.pem").write_bytes(Ca().pem())
         (path / "policy.yaml").write_bytes(POLICY)
@@ -67,15 +56,13 @@ class Folder:
         return self.run("verify", *self.arguments(**changes), *more)
 
     def run(self, *arguments: str) -> Outcome:
-        code = main(list(arguments))
-        captured = self.capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
+        return run(*arguments)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Folder:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.chdir(tmp_path)
-    return Folder(tmp_path, Host.serving(), capsys)
+    return Folder(tmp_path, Host.serving())
 
 
 def checked(repository: Path, outcome: Outcome, name: str = "verify-result") -> Any:

@@ -20,7 +20,7 @@ from shype import tls_key
 from tests.shype.processes import Booted
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Outcome, Shype
+    from tests.shype.outcome import Outcome, Shype
 
 GUEST = "cola-web"
 CLIENT = "auditor"

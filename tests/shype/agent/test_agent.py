@@ -21,7 +21,7 @@ from tests.shype.agent.puppet import asked
 from tests.shype.processes import Booted
 
 if TYPE_CHECKING:
-    from tests.shype.conftest import Shype
+    from tests.shype.outcome import Shype
 
 pytestmark = pytest.mark.host
 
