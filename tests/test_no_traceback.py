@@ -9,7 +9,6 @@ import importlib
 import io
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from fnmatch import fnmatchcase
@@ -26,6 +25,7 @@ from tests.discovery import PACKAGES, takers
 from tests.mutants import HOSTILE, mutant
 from tests.parsers.parser import Parser, folder, good, replaced
 from tests.simulators.desk import COMMANDS, Command, cleared
+from tests.spending import at_most
 
 REGISTRIES: Final = sorted(Path(__file__).with_name("parsers").glob("of_*.py"))
 OF: Final = [importlib.import_module(f"tests.parsers.{path.stem}") for path in REGISTRIES]
@@ -33,7 +33,7 @@ PARSERS: Final[tuple[Parser, ...]] = tuple(parser for each in OF for parser in e
 NOT_PARSERS: Final[dict[str, str]] = {name: why for each in OF for name, why in each.NOT_PARSERS.items()}
 MORE: Final = int(os.environ.get("SHYPE_FUZZ", "0"))
 SLOW: Final = 5.0
-"""Seconds that no input may take; the slowest takes a tenth of that on an idle machine."""
+"""Seconds of processor time that no input may take; the slowest takes a tenth of that."""
 
 FILES: Final = [(command, file) for command in COMMANDS for file in command.files]
 DICE: Final = st.randoms(use_true_random=True)
@@ -62,12 +62,11 @@ def feed(parser: Parser, raw: bytes) -> None:
     own = roots(parser.name.partition(".")[0])
     allowed = (*own, OSError) if parser.files else own
     refusal: Exception | None = None
-    start = time.monotonic()
-    try:
-        parser.call(raw)
-    except allowed as error:
-        refusal = error
-    assert time.monotonic() - start < SLOW, parser.name
+    with at_most(SLOW):
+        try:
+            parser.call(raw)
+        except allowed as error:
+            refusal = error
     if isinstance(refusal, own):
         code = refusal.code  # type: ignore[attr-defined]
         assert str(refusal).isprintable(), f"not one printable line: {refusal!r}"
