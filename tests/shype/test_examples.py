@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -49,11 +48,6 @@ def verbs(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, str
         yield name, epilog[epilog.index("Example") :].partition("\n")[2]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 EXAMPLES: Final = {name: text for group in GROUPS for name, text in verbs(parser_for(group), group)}
 ELSEWHERE: Final = frozenset({"demo"})
 """Run by tests/shype/test_demo.py: it takes half a minute."""
@@ -61,11 +55,11 @@ ELSEWHERE: Final = frozenset({"demo"})
 
 @dataclass
 class Walk:
-    """What was run, and how it ended; ``room`` is where the person stands."""
+    """What was run, and how it ended; ``room`` is where the person stands, ``port`` that of the agent."""
 
     room: Path
     done: dict[str, subprocess.CompletedProcess[str]] = field(default_factory=dict)
-    port: int = field(default_factory=free_port)
+    port: int = 0
 
     def sh(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run a few lines; the person has nothing but the program and Debian's tools."""
@@ -110,7 +104,10 @@ class Walk:
         process = self._background("host serve")
         assert process.stderr is not None
         try:
-            assert "answers at" in process.stderr.readline()
+            greeting = process.stderr.readline()
+            answers = re.search(r"answers at https://127\.0\.0\.1:([0-9]+),", greeting)
+            assert answers, greeting
+            self.port = int(answers[1])
             yield
         finally:
             process.terminate()
