@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,21 @@ def repository() -> Path:
 
 
 @pytest.fixture
+def private() -> Iterator[Path]:
+    """A folder of mode 0700 with a short path, in memory where there is such a place: for a swtpm's state."""
+    with memory_folder() as folder:
+        yield Path(folder)
+
+
+def memory_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a new folder in memory, or on a disk where nobody may write to ``/dev/shm``."""
+    return tempfile.TemporaryDirectory(
+        prefix="sh-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
+    )
+
+
+@pytest.fixture
 def short_tmp() -> Iterator[Path]:
     """A private folder with a path short enough for a Unix socket (108 bytes)."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as folder:
         yield Path(folder)

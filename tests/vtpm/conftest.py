@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.conftest import memory_folder
 from vtpm.record import LabelRecord
 
 if TYPE_CHECKING:
@@ -24,23 +24,12 @@ if TYPE_CHECKING:
     from vtpm.vtpm_manager import VtpmManager
 
 
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="vt-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
-
-
-@pytest.fixture
-def private() -> Iterator[Path]:
-    """A folder of mode 0700 with a short path, in memory where there is room for it."""
-    with _private_folder() as folder:
-        yield Path(folder)
-
-
 @pytest.fixture(scope="session")
 def manufactured() -> Iterator[Manufactured]:
     """A host TPM as swtpm_setup makes it; copy its state, do not run it."""
     from vtpm.manufacture import manufacture
 
-    with _private_folder() as folder:
+    with memory_folder() as folder:
         yield manufacture(Path(folder) / "host", "host.example")
 
 

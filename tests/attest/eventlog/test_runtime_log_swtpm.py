@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,19 +21,11 @@ pytestmark = pytest.mark.host
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(
-        prefix="rl-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None
-    ) as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def tpm(folder: Path) -> Iterator[Tpm]:
+def tpm(private: Path) -> Iterator[Tpm]:
     from vtpm.swtpm import State, Swtpm
     from vtpm.tpm import Tpm
 
-    with Swtpm.start(folder / "tpm", state=State.NEW, keys=None) as swtpm, Tpm(swtpm.channel) as tpm:
+    with Swtpm.start(private / "tpm", state=State.NEW, keys=None) as swtpm, Tpm(swtpm.channel) as tpm:
         tpm.startup()
         yield tpm
 
@@ -43,8 +34,8 @@ def read_from(tpm: Tpm, pcr: int) -> bytes:
     return tpm.pcr_read(PcrSelection.of(Alg.SHA256, [pcr]))[0]
 
 
-def test_the_log_fits_the_registers_of_the_tpm(tpm: Tpm, folder: Path) -> None:
-    with RuntimeLog(folder / "log", tpm.pcr_extend, lambda pcr: read_from(tpm, pcr)) as log:
+def test_the_log_fits_the_registers_of_the_tpm(tpm: Tpm, private: Path) -> None:
+    with RuntimeLog(private / "log", tpm.pcr_extend, lambda pcr: read_from(tpm, pcr)) as log:
         log.append(12, b"report")
         log.append(13, b"launch")
         raw = log.cel()
@@ -55,7 +46,7 @@ def test_the_log_fits_the_registers_of_the_tpm(tpm: Tpm, folder: Path) -> None:
 
 @pytest.mark.parametrize("extended", [False, True])
 def test_an_extend_that_may_have_happened_is_found_in_the_register(
-    tpm: Tpm, folder: Path, *, extended: bool
+    tpm: Tpm, private: Path, *, extended: bool
 ) -> None:
     def dying(pcr: int, digests: Mapping[Alg, bytes]) -> None:
         if extended:
@@ -65,8 +56,8 @@ def test_an_extend_that_may_have_happened_is_found_in_the_register(
     def read(pcr: int) -> bytes:
         return read_from(tpm, pcr)
 
-    with RuntimeLog(folder / "log", dying, read) as log, pytest.raises(InterruptedError):
+    with RuntimeLog(private / "log", dying, read) as log, pytest.raises(InterruptedError):
         log.append(13, b"launch")
-    with RuntimeLog(folder / "log", tpm.pcr_extend, read) as log:
+    with RuntimeLog(private / "log", tpm.pcr_extend, read) as log:
         assert [event.untrusted_data for event in log.events()] == [b"launch"] * extended
         assert verify_replay(parse(log.cel()), {13: read(13)}, Alg.SHA256)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +21,8 @@ pytestmark = [
 
 
 @pytest.fixture
-def state() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(
-        prefix="ul-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None
-    ) as one:
-        yield Path(one) / "tpm"
+def state(private: Path) -> Path:
+    return private / "tpm"
 
 
 @pytest.fixture
