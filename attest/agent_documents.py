@@ -14,7 +14,7 @@ from typing import Final
 
 from attest.enrolment import MAX_FILE as MAX_ENDORSEMENT
 from attest.errors import AttestInputError
-from attest.json_record import Fields, encode, is_host
+from attest.json_record import Fields, encode
 
 MAX_REQUEST: Final = 16 * 1024
 """Bytes of a request's body: a credential is a few hundred, a nonce at most 64."""
@@ -59,10 +59,7 @@ class EndorsementOffer:
         """Read what ``encode`` wrote; raises DocumentError."""
         names = {"host", "ek", "ek_certificate", "ak"}
         fields = _fields(raw, "shype.endorsement-offer/1", names, MAX_ENDORSEMENT)
-        host = fields.text("host")
-        if not is_host(host):
-            raise _malformed("host is not a host name in lower case")
-        return cls(host, fields.base64("ek"), fields.base64("ek_certificate"), fields.base64("ak"))
+        return cls(fields.host("host"), *map(fields.base64, ("ek", "ek_certificate", "ak")))
 
 
 @dataclass(frozen=True, slots=True)

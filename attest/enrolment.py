@@ -125,14 +125,19 @@ class Enrolment(Member):
 
     time: datetime
 
+    def document(self) -> dict[str, str | bool]:
+        """Return the fields of the JSON document ``shype.enrolment/1``."""
+        return {"schema": ENROLMENT_SCHEMA, **self.fields(), "enrolled_at": stamp(self.time)}
+
     def encode(self) -> bytes:
-        """Return the JSON document ``shype.enrolment/1``."""
-        return encode({"schema": ENROLMENT_SCHEMA, **self.fields(), "enrolled_at": stamp(self.time)})
+        """Return the JSON document."""
+        return encode(self.document())
 
     @classmethod
     def decode(cls, raw: bytes) -> Enrolment:
         """Read what ``encode`` wrote; raises EnrolmentError."""
-        fields = _fields(raw, ENROLMENT_SCHEMA, {"enrolled_at"})
+        names = _MEMBER | {"enrolled_at"}
+        fields = Fields.decode(raw, ENROLMENT_SCHEMA, names, limit=MAX_FILE, fail=_malformed)
         return Member.of_fields(fields).enrol(fields.time("enrolled_at"))
 
 
@@ -197,25 +202,22 @@ class Challenge:
         check_known(self.member, known)
         return self.member.enrol(now.astimezone(UTC).replace(microsecond=0))
 
-    def encode(self) -> bytes:
-        """Return the JSON document ``shype.enrolment-challenge/1``."""
-        return encode(
-            {
-                "schema": CHALLENGE_SCHEMA,
-                **self.member.fields(),
-                "response_digest": self.response_digest.hex(),
-                "created_at": stamp(self.created_at),
-                "expires_at": stamp(self.expires_at),
-            }
-        )
+    def document(self) -> dict[str, str | bool]:
+        """Return the fields of the JSON document ``shype.enrolment-challenge/1``, which a session holds."""
+        return {
+            "schema": CHALLENGE_SCHEMA,
+            **self.member.fields(),
+            "response_digest": self.response_digest.hex(),
+            "created_at": stamp(self.created_at),
+            "expires_at": stamp(self.expires_at),
+        }
 
     @classmethod
-    def decode(cls, raw: bytes) -> Challenge:
-        """Read what ``encode`` wrote; raises EnrolmentError."""
-        fields = _fields(raw, CHALLENGE_SCHEMA, {"response_digest", "created_at", "expires_at"})
-        digest = fields.hex("response_digest")
-        if len(digest) != hashlib.sha256().digest_size:
-            raise _malformed("response_digest is not a SHA-256 digest")
+    def of_document(cls, value: object) -> Challenge:
+        """Read what ``document`` returned; raises EnrolmentError."""
+        names = _MEMBER | {"response_digest", "created_at", "expires_at"}
+        fields = Fields.document(value, CHALLENGE_SCHEMA, names, fail=_malformed)
+        digest = fields.hex("response_digest", hashlib.sha256().digest_size)
         return cls(Member.of_fields(fields), digest, fields.time("created_at"), fields.time("expires_at"))
 
 
@@ -238,9 +240,7 @@ def check_known(member: Member, known: Iterable[Enrolment]) -> None:
             raise EnrolmentError(EnrolmentFailure.TPM_HAS_OTHER_HOST, what)
 
 
-def _fields(raw: bytes, schema: str, more: set[str]) -> Fields:
-    names = {each.name for each in dataclasses.fields(Member)} | more
-    return Fields.decode(raw, schema, names, limit=MAX_FILE, fail=_malformed)
+_MEMBER: Final = {each.name for each in dataclasses.fields(Member)}
 
 
 def _malformed(message: str) -> EnrolmentError:

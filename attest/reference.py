@@ -15,8 +15,9 @@ from typing import Final
 
 from attest import canonical_json
 from attest.canonical_json import Json
+from attest.errors import AttestInputError
 from attest.ima.reference import FileReference
-from attest.reference_fields import Fields, ReferenceValuesError, unprintable
+from attest.json_record import Fields
 
 SCHEMA: Final = "shype.reference/1"
 MAX_REFERENCE: Final = 32 << 20
@@ -31,6 +32,20 @@ IMAGE_PCR: Final = 4
 FILES_PCR: Final = 9
 LOCALITIES: Final = (0, 3, 4)
 """PCR 0 starts with the locality of TPM2_Startup (TCG PFP, 10.4.5.3)."""
+MAX_BUILD_ID: Final = 64
+"""Bytes; GNU's build ids have 20."""
+MAX_TEXT: Final = 1 << 17
+_NAMES: Final = frozenset({"name", "version", "bank", "pcrs", "events", "hypervisor", "domains"})
+_OPTIONAL: Final = frozenset({"origin", "ima"})
+_EVENT: Final = frozenset({"pcr", "digest", "component", "what"})
+_HYPERVISOR: Final = frozenset({"version", "commandline", "xsm_module", "xsm_mode", "build_id"})
+_DOMAIN: Final = frozenset({"name", "label", "config_digest", "kernel", "ramdisk", "disks"})
+
+
+class ReferenceValuesError(AttestInputError):
+    """Reference values that are not well-formed or contradict themselves; the message names the field."""
+
+    code = "reference"
 
 
 class Component(StrEnum):
@@ -149,94 +164,100 @@ class ReferenceValues:
 
         The events of a register, where there are any, must replay to its value.
         """
-        top = Fields.of(canonical_json.decode(raw, "reference values", MAX_REFERENCE), "reference values")
-        if top.take("schema") != SCHEMA:
-            raise ReferenceValuesError(f"reference values: schema must be {SCHEMA}")
+        document = canonical_json.decode(raw, "reference values", MAX_REFERENCE)
+        top = Fields.document(document, SCHEMA, _NAMES, optional=_OPTIONAL, fail=_malformed)
         bank = top.word("bank", tuple(BANK_BYTES))
         found = cls(
-            name=top.text("name"),
-            version=top.number("version", 1 << 53),
+            name=top.lines("name", MAX_TEXT),
+            version=top.number("version", 53),
             bank=bank,
-            pcrs=_pcrs(top.take("pcrs"), BANK_BYTES[bank]),
-            events=tuple(_event(each, BANK_BYTES[bank]) for each in top.objects("events", MAX_EVENTS)),
-            hypervisor=_hypervisor(Fields.of(top.take("hypervisor"), "hypervisor")),
-            domains=tuple(_domain(each) for each in top.objects("domains", MAX_DOMAINS)),
-            origin=Origin(top.word("origin", tuple(Origin)) if "origin" in top.fields else Origin.PREDICTED),
-            ima=FileReference.of(top.take("ima")) if "ima" in top.fields else None,
+            pcrs=_pcrs(top, BANK_BYTES[bank]),
+            events=tuple(_event(each, bank) for each in top.objects("events", MAX_EVENTS, _EVENT)),
+            hypervisor=_hypervisor(top),
+            domains=tuple(_domain(each) for each in top.objects("domains", MAX_DOMAINS, _DOMAIN)),
+            origin=Origin(top.word("origin", tuple(Origin))) if "origin" in top.values else Origin.PREDICTED,
+            ima=FileReference.of(top.values["ima"]) if "ima" in top.values else None,
         )
-        top.finish()
         _check(found)
         return found
 
 
-def _pcrs(value: object, size: int) -> dict[int, bytes]:
-    found = Fields.of(value, "pcrs")
+def _malformed(message: str) -> ReferenceValuesError:
+    return ReferenceValuesError(f"reference values: {message}")
+
+
+def _pcrs(top: Fields, size: int) -> dict[int, bytes]:
     known = {str(pcr): pcr for pcr in PCRS}
-    for name in found.fields.keys() - known.keys():
-        raise ReferenceValuesError(f"pcrs: {name[:40]!a} is no PCR from 0 to 9")
-    return {known[name]: bytes.fromhex(found.hexadecimal(name, size)) for name in sorted(found.fields)}
+    found = Fields.of(top.values["pcrs"], set(), optional=known.keys(), where="pcrs", fail=_malformed)
+    return {known[name]: found.hex(name, size) for name in sorted(found.values)}
 
 
-def _event(found: Fields, size: int) -> ReferenceEvent:
-    event = ReferenceEvent(
-        pcr=found.number("pcr", PCRS.stop),
-        digest=bytes.fromhex(found.hexadecimal("digest", size)),
+def _event(found: Fields, bank: str) -> ReferenceEvent:
+    return ReferenceEvent(
+        pcr=found.below("pcr", PCRS.stop),
+        digest=found.hex("digest", BANK_BYTES[bank]),
         component=Component(found.word("component", tuple(Component))),
-        what=found.text("what"),
+        what=found.lines("what", MAX_TEXT),
     )
-    found.finish()
-    return event
 
 
-def _hypervisor(found: Fields) -> HypervisorReference:
-    hypervisor = HypervisorReference(
-        version=found.text_or_null("version"),
-        commandline=found.text("commandline", empty=True),
-        xsm_module=found.text("xsm_module"),
-        xsm_mode=found.text("xsm_mode"),
-        build_id=found.hexadecimal_or_null("build_id", None),
-        flask_policy=_flask(found) if "flask_policy" in found.fields else None,
-        dom0_commandline=found.text("dom0_commandline", empty=True)
-        if "dom0_commandline" in found.fields
-        else None,
+def _hypervisor(top: Fields) -> HypervisorReference:
+    found = Fields.of(
+        top.values["hypervisor"],
+        _HYPERVISOR,
+        optional={"flask_policy", "dom0_commandline"},
+        where="hypervisor",
+        fail=_malformed,
     )
-    found.finish()
-    return hypervisor
+    said = "dom0_commandline" in found.values
+    return HypervisorReference(
+        version=found.or_null("version", lambda name: found.lines(name, MAX_TEXT)),
+        commandline=found.lines("commandline", MAX_TEXT, empty=True),
+        xsm_module=found.lines("xsm_module", MAX_TEXT),
+        xsm_mode=found.lines("xsm_mode", MAX_TEXT),
+        build_id=found.or_null("build_id", lambda name: _build_id(found, name)),
+        flask_policy=_flask(found) if "flask_policy" in found.values else None,
+        dom0_commandline=found.lines("dom0_commandline", MAX_TEXT, empty=True) if said else None,
+    )
+
+
+def _build_id(found: Fields, name: str) -> str:
+    value = found.hex(name)
+    if len(value) > MAX_BUILD_ID:
+        raise found.refuse(name, f"has more than {MAX_BUILD_ID} bytes")
+    return value.hex()
 
 
 def _flask(found: Fields) -> FlaskPolicy:
-    own = Fields.of(found.take("flask_policy"), "flask_policy")
-    policy = FlaskPolicy(own.hexadecimal("sha256", SHA256_BYTES), own.number_or_null("pcr", PCRS.stop))
-    own.finish()
-    return policy
+    own = found.object("flask_policy", {"sha256", "pcr"})
+    return FlaskPolicy(_sha256(own, "sha256"), own.or_null("pcr", lambda name: own.below(name, PCRS.stop)))
 
 
 def _domain(found: Fields) -> DomainReference:
-    disks = found.items("disks", MAX_DISKS)
-    if any(not isinstance(disk, str) or not disk or unprintable(disk) for disk in disks):
-        raise found.refuse("disks", "a list of texts")
-    domain = DomainReference(
-        name=found.text("name"),
-        label=found.text("label"),
-        config_digest=found.hexadecimal("config_digest", SHA256_BYTES),
-        kernel=found.hexadecimal_or_null("kernel", SHA256_BYTES),
-        ramdisk=found.hexadecimal_or_null("ramdisk", SHA256_BYTES),
-        disks=tuple(str(disk) for disk in disks),
+    return DomainReference(
+        name=found.lines("name", MAX_TEXT),
+        label=found.lines("label", MAX_TEXT),
+        config_digest=_sha256(found, "config_digest"),
+        kernel=found.or_null("kernel", lambda name: _sha256(found, name)),
+        ramdisk=found.or_null("ramdisk", lambda name: _sha256(found, name)),
+        disks=found.each("disks", MAX_DISKS, lambda each, name: each.lines(name, MAX_TEXT)),
     )
-    found.finish()
-    return domain
+
+
+def _sha256(found: Fields, name: str) -> str:
+    return found.hex(name, SHA256_BYTES).hex()
 
 
 def _check(values: ReferenceValues) -> None:
     """Refuse two domains of one name, and events that do not explain a register's value."""
     names = [domain.name for domain in values.domains]
     if len(set(names)) != len(names):
-        raise ReferenceValuesError("domains: two have the same name")
+        raise _malformed("domains: two have the same name")
     for pcr in {event.pcr for event in values.events}:
         digests = [event.digest for event in values.events if event.pcr == pcr]
         starts = LOCALITIES if pcr == 0 else LOCALITIES[:1]
         if values.pcrs.get(pcr) not in [_replay(values.bank, start, digests) for start in starts]:
-            raise ReferenceValuesError(f"events: those of PCR {pcr} do not replay to its value")
+            raise _malformed(f"events: those of PCR {pcr} do not replay to its value")
 
     _check_flask(values)
 
@@ -247,10 +268,10 @@ def _check_flask(values: ReferenceValues) -> None:
     if policy is None or policy.pcr is None:
         return
     if policy.pcr not in {IMAGE_PCR, FILES_PCR} or policy.pcr not in values.pcrs:
-        raise ReferenceValuesError("flask_policy: pcr must be 4 or 9, and have a value")
+        raise _malformed("flask_policy: pcr must be 4 or 9, and have a value")
     files = [event.digest.hex() for event in values.events if event.pcr == FILES_PCR]
     if policy.pcr == FILES_PCR and values.bank == "sha256" and policy.sha256 not in files:
-        raise ReferenceValuesError("flask_policy: no event of PCR 9 is of this file")
+        raise _malformed("flask_policy: no event of PCR 9 is of this file")
 
 
 def _replay(bank: str, start: int, digests: Sequence[bytes]) -> bytes:

@@ -16,9 +16,7 @@ Update Framework, 5.3: rollback). An expired set is authentic and says nothing a
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,7 +31,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from attest import canonical_json
 from attest.canonical_json import Json
 from attest.errors import AttestInputError, AttestUsageError
-from attest.reference import MAX_REFERENCE, ReferenceValues
+from attest.json_record import Fields, stamp
+from attest.reference import MAX_REFERENCE, MAX_TEXT, ReferenceValues
 from attest.signer import Signer
 
 SCHEMA: Final = "shype.reference-set/1"
@@ -41,12 +40,8 @@ SEEN_SCHEMA: Final = "shype.reference-seen/1"
 MAX_SET: Final = 4 * MAX_REFERENCE // 3 + (1 << 20)
 MAX_SEEN: Final = 1 << 20
 MAX_NAMES: Final = 4096
-END_OF_VERSIONS: Final = 1 << 53
 _COORDINATE: Final = 32
-_FIELDS: Final = frozenset({"schema", "name", "version", "expires", "key", "payload", "signature"})
-_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-_STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_FIELDS: Final = frozenset({"name", "version", "expires", "key", "payload", "signature"})
 
 
 class ReferenceSetError(AttestInputError):
@@ -98,13 +93,13 @@ class Seen:
     @classmethod
     def decode(cls, raw: bytes) -> Seen:
         """Read a document; raises ``AttestInputError``: a state that is not understood admits nothing."""
-        top = canonical_json.decode(raw, "seen reference sets", MAX_SEEN)
-        if not isinstance(top, dict) or top.keys() != {"schema", "sets"} or top["schema"] != SEEN_SCHEMA:
-            raise _broken(f"must be an object with schema {SEEN_SCHEMA} and sets")
-        sets = top["sets"]
-        if not isinstance(sets, dict) or len(sets) > MAX_NAMES:
-            raise _broken(f"sets must be an object with at most {MAX_NAMES} names")
-        return cls({name: _seen(name, value) for name, value in sets.items()})
+        document = canonical_json.decode(raw, "seen reference sets", MAX_SEEN)
+        top = Fields.document(document, SEEN_SCHEMA, {"sets"}, fail=_broken)
+        names = top.values["sets"]
+        if not isinstance(names, dict) or len(names) > MAX_NAMES:
+            raise top.refuse("sets", f"is no object with at most {MAX_NAMES} names")
+        sets = Fields(names, _broken, "sets")
+        return cls({name: _seen(sets, name) for name in names})
 
 
 def sign(reference: bytes, signer: Signer, expires: datetime) -> bytes:
@@ -114,7 +109,7 @@ def sign(reference: bytes, signer: Signer, expires: datetime) -> bytes:
         "schema": SCHEMA,
         "name": values.name,
         "version": values.version,
-        "expires": expires.astimezone(UTC).strftime(_STAMP),
+        "expires": stamp(expires.astimezone(UTC)),
         "key": hashlib.sha256(signer.spki()).hexdigest(),
         "payload": base64.b64encode(reference).decode(),
     }
@@ -130,22 +125,25 @@ def verify(raw: bytes, spki: bytes) -> ReferenceSet:
     ``ReferenceSetError``, ``ReferenceValuesError`` for a payload that is broken, ``AttestUsageError`` for a
     key of another kind.
     """
-    fields = _fields(raw)
-    if fields["key"] != hashlib.sha256(spki).hexdigest():
+    document = canonical_json.decode(raw, "reference set", MAX_SET)
+    fields = Fields.document(document, SCHEMA, _FIELDS, fail=_malformed)
+    told = fields.lines("name", MAX_TEXT), fields.number("version", 53)
+    expires, payload = fields.time("expires"), fields.base64("payload")
+    if fields.hex("key") != hashlib.sha256(spki).digest():
         raise ReferenceSetError("reference set: signed by another key", code="reference-signature")
-    signature = _unbase64(fields["signature"], "signature")
+    signature = fields.base64("signature")
     if len(signature) != 2 * _COORDINATE:
-        raise ReferenceSetError(f"reference set: signature has {2 * _COORDINATE} bytes, r and s")
+        raise fields.refuse("signature", f"is not {2 * _COORDINATE} bytes, r and s")
     _check_signature(fields, signature, spki)
-    payload = _unbase64(fields["payload"], "payload")
     values = ReferenceValues.decode(payload)
-    if (values.name, values.version) != (fields["name"], fields["version"]):
-        raise ReferenceSetError("reference set: name and version are not those of its payload")
-    return ReferenceSet(values, hashlib.sha256(payload).hexdigest(), _time(fields["expires"]))
+    if (values.name, values.version) != told:
+        raise _malformed("name and version are not those of its payload")
+    return ReferenceSet(values, hashlib.sha256(payload).hexdigest(), expires)
 
 
-def _check_signature(fields: Mapping[str, Json], signature: bytes, spki: bytes) -> None:
-    signed = canonical_json.encode({name: value for name, value in fields.items() if name != "signature"})
+def _check_signature(fields: Fields, signature: bytes, spki: bytes) -> None:
+    others = {name: value for name, value in fields.values.items() if name != "signature"}
+    signed = canonical_json.encode(others)  # type: ignore[arg-type]  # they were read from JSON
     r, s = (int.from_bytes(half, "big") for half in (signature[:_COORDINATE], signature[_COORDINATE:]))
     try:
         _key(spki).verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
@@ -164,52 +162,13 @@ def _key(spki: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def _fields(raw: bytes) -> dict[str, Json]:
-    top = canonical_json.decode(raw, "reference set", MAX_SET)
-    if not isinstance(top, dict) or top.get("schema") != SCHEMA:
-        raise ReferenceSetError(f"reference set: must be an object with schema {SCHEMA}")
-    if top.keys() != _FIELDS:
-        odd = min(top.keys() ^ _FIELDS)
-        raise ReferenceSetError(f"reference set: field {odd[:40]!a} is missing or not known")
-    texts = ("name", "expires", "key", "payload", "signature")
-    if not all(isinstance(top[name], str) for name in texts):
-        raise ReferenceSetError(f"reference set: {', '.join(texts)} must be texts")
-    if isinstance(top["version"], bool) or not isinstance(top["version"], int):
-        raise ReferenceSetError("reference set: version must be a number")
-    try:
-        canonical_json.encode(top)
-    except ValueError:
-        raise ReferenceSetError("reference set: a text that UTF-8 cannot carry") from None
-    return top
+def _malformed(message: str) -> ReferenceSetError:
+    return ReferenceSetError(f"reference set: {message}")
 
 
-def _unbase64(value: Json, name: str) -> bytes:
-    try:
-        raw = base64.b64decode(str(value), validate=True)
-    except (binascii.Error, ValueError):
-        raise ReferenceSetError(f"reference set: {name} is not base64") from None
-    if base64.b64encode(raw).decode() != value:
-        raise ReferenceSetError(f"reference set: {name} is not base64 as RFC 4648 writes it")
-    return raw
-
-
-def _time(value: Json) -> datetime:
-    try:
-        if _TIME.fullmatch(str(value)):
-            return datetime.strptime(str(value), _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        pass
-    raise ReferenceSetError("reference set: expires must be a time like 2027-01-31T00:00:00Z")
-
-
-def _seen(name: str, value: object) -> tuple[int, str]:
-    if not isinstance(value, dict) or value.keys() != {"version", "sha256"}:
-        raise _broken(f"{name[:40]!a} must have version and sha256")
-    version, digest = value["version"], value["sha256"]
-    right = isinstance(version, int) and not isinstance(version, bool) and 0 <= version < END_OF_VERSIONS
-    if not right or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise _broken(f"{name[:40]!a} must have a version and the SHA-256 of a set")
-    return version, digest
+def _seen(sets: Fields, name: str) -> tuple[int, str]:
+    seen = sets.object(name, {"version", "sha256"})
+    return seen.number("version", 53), seen.hex("sha256", hashlib.sha256().digest_size).hex()
 
 
 def _broken(what: str) -> ReferenceSetError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from attest.canonical_json import Json
@@ -33,7 +32,7 @@ _NAMES: Final = {
 
 def encode_session(session: Session) -> bytes:
     """Return the JSON document; it holds no secret but the nonce that is open."""
-    challenge: Json = None if session.challenge is None else json.loads(session.challenge.encode())
+    challenge: Json = None if session.challenge is None else session.challenge.document()
     return encode(
         {
             "schema": SCHEMA,
@@ -59,7 +58,7 @@ def decode_session(raw: bytes) -> Session:
         expires_at=fields.time("expires_at"),
         state=_state(fields),
         challenge=_challenge(fields),
-        ak_name=b"" if fields.values["ak_name"] is None else fields.hex("ak_name"),
+        ak_name=fields.or_null("ak_name", fields.hex) or b"",
         nonce=_nonce(fields),
         used=_used(fields),
     )
@@ -78,10 +77,8 @@ def _challenge(fields: Fields) -> Challenge | None:
     value = fields.values["challenge"]
     if value is None:
         return None
-    if not isinstance(value, dict):
-        raise _malformed("challenge is no object")
     try:
-        return Challenge.decode(json.dumps(value).encode())
+        return Challenge.of_document(value)
     except EnrolmentError as error:
         raise _malformed(f"challenge: {error}") from None
 
@@ -97,12 +94,9 @@ def _nonce(fields: Fields) -> Nonce | None:
 
 
 def _used(fields: Fields) -> tuple[bytes, ...]:
-    value = fields.values["used"]
-    if not isinstance(value, list) or len(value) > MAX_ROUNDS:
-        raise _malformed(f"used is no list of at most {MAX_ROUNDS}")
-    found = tuple(Fields({"used": each}, _malformed).hex("used") for each in value)
-    if any(len(digest) != _DIGEST for digest in found) or len(set(found)) != len(found):
-        raise _malformed("used holds what is no SHA-256 digest, or one twice")
+    found = fields.each("used", MAX_ROUNDS, lambda each, name: each.hex(name, _DIGEST))
+    if len(set(found)) != len(found):
+        raise fields.refuse("used", "holds a digest twice")
     return found
 
 

@@ -13,7 +13,6 @@ and so make a person look; he can as well cut the line, which nobody clears.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -145,12 +144,12 @@ class Standing:
         fields = Fields.decode(raw, SCHEMA, _NAMES, limit=MAX_FILE, fail=_malformed)
         made = cls(
             host=fields.host("host"),
-            verdict=_verdict(fields.values),
+            verdict=fields.or_null("verdict", lambda name: Verdict(fields.word(name, tuple(Verdict)))),
             good=fields.flag("good"),
-            failures=_codes(fields.values["failures"]),
-            cleared_why=None if fields.values["cleared_why"] is None else fields.text("cleared_why"),
+            failures=fields.each("failures", MAX_CODES, Fields.text),
+            cleared_why=fields.or_null("cleared_why", fields.text),
             **{
-                name: None if fields.values[name] is None else fields.time(name)
+                name: fields.or_null(name, fields.time)
                 for name in ("judged_at", "expires_at", "failed_at", "asked_at", "cleared_at")
             },
         )
@@ -159,22 +158,6 @@ class Standing:
         if made.good and (made.verdict not in {Verdict.AFFIRMING, Verdict.WARNING} or not made.judged_at):
             raise _malformed("a verdict is good that is not")
         return made
-
-
-def _verdict(values: Mapping[str, object]) -> Verdict | None:
-    value = values["verdict"]
-    if value is None:
-        return None
-    try:
-        return Verdict(str(value))
-    except ValueError:
-        raise _malformed("verdict is none of ours") from None
-
-
-def _codes(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > MAX_CODES:
-        raise _malformed(f"failures is no list of at most {MAX_CODES}")
-    return tuple(Fields({"failures": each}, _malformed).text("failures") for each in value)
 
 
 def _time(moment: datetime | None) -> Json:

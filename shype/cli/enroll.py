@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -298,7 +297,7 @@ def _challenged(challenge: Challenge, bent: tuple[str, ...], output: Path) -> Re
 
 
 def _enrolled(enrolment: Enrolment, output: Path) -> Report:
-    document: Json = {**_head(enrolment.host, "enrolled"), "enrolment": json.loads(enrolment.encode())}
+    document: Json = {**_head(enrolment.host, "enrolled"), "enrolment": enrolment.document()}
     facts = _facts(enrolment.ak_name, enrolment.manufacturer, software=enrolment.software)
     return Report(
         Exit.OK, document, "\n".join([f"enrolled    {enrolment.host}", *facts, f"record      {output}"])

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -24,6 +23,7 @@ from attest.ek import EkError, EkFailure, check_ek, decode_ek
 from attest.endorsement import Anchors, EndorsementError, EndorsementFailure
 from attest.enrolment import Challenge, Enrolment, EnrolmentError, EnrolmentFailure
 from attest.errors import AttestUsageError
+from tests.schemas import validator
 from vtpm.templates import EK_ECC_P256, EK_ECC_P384, EK_RSA_2048
 from vtpm.tpm2.constants import Alg, Attributes, Curve
 from vtpm.tpm2.public import EccKey, Public, RsaKey, Scheme, Symmetric
@@ -171,7 +171,7 @@ class TestAnswer:
 
     def test_12_kept_challenge_does_not_hold_the_secret(self) -> None:
         kept = challenge()
-        assert SECRET.hex().encode() not in kept.encode()
+        assert SECRET.hex() not in str(kept.document())
         assert repr(SECRET) not in repr(kept)
 
     @pytest.mark.parametrize("later", [timedelta(minutes=11), timedelta(seconds=-2)])
@@ -244,10 +244,11 @@ class TestTemplates:
 
 class TestRecords:
     def test_records_come_back_and_fit_their_schemas(self) -> None:
-        for record, name in ((enrolment(), "enrolment"), (challenge(), "enrolment-challenge")):
-            schema = json.loads((REPOSITORY / "configs" / "schema" / f"{name}.schema.json").read_text())
-            jsonschema.validate(json.loads(record.encode()), schema)
-            assert type(record).decode(record.encode()) == record
+        enrolled, challenged = enrolment(), challenge()
+        validator("enrolment").validate(enrolled.document())
+        validator("enrolment-challenge").validate(challenged.document())
+        assert Enrolment.decode(enrolled.encode()) == enrolled
+        assert Challenge.of_document(challenged.document()) == challenged
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -280,6 +281,5 @@ class TestRecords:
     @settings(max_examples=100, deadline=None)
     @given(st.binary(max_size=100) | st.text(max_size=50).map(str.encode))
     def test_no_other_error_on_any_bytes(self, raw: bytes) -> None:
-        for decode in (Enrolment.decode, Challenge.decode):
-            with suppress(EnrolmentError):
-                decode(raw)
+        with suppress(EnrolmentError):
+            Enrolment.decode(raw)
