@@ -159,7 +159,7 @@ def test_nothing_that_could_be_connected_to_is_on_disk(private: Path) -> None:
         command = Path(f"/proc/{swtpm.pid}/cmdline").read_bytes()
         assert b"f" * 32 not in command
         assert KEYS.file.hex().encode() not in command
-    assert "ff" not in repr(KEYS)
+    assert not [key for key in (KEYS.file, KEYS.migration) if repr(key)[2:-1] in repr(KEYS)]
 
 
 def test_the_guest_cannot_change_its_locality_or_write_pcr_17(private: Path) -> None:
