@@ -76,11 +76,6 @@ def root(leaves: Sequence[bytes]) -> bytes:
     return Tree(leaves).root
 
 
-def inclusion_path(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """Return the audit path of leaf ``index``; see ``Tree.path``, which is cheaper for many leaves."""
-    return Tree(leaves).path(index)
-
-
 def verify_inclusion(
     expected_root: bytes, data: bytes, *, index: int, size: int, path: Sequence[bytes]
 ) -> None:

@@ -24,21 +24,16 @@ class Journal:
 
     out: TextIO
     clock: Callable[[], float] = time.time
-    answered: int = field(default=0, init=False)
-    refused: int = field(default=0, init=False)
     _minute: float = field(default=0.0, init=False)
     _lines: int = field(default=0, init=False)
     _untold: int = field(default=0, init=False)
 
     def request(self, peer: str, client: str, what: str, outcome: str, milliseconds: int) -> None:
         """Log one request of a client that is on the list."""
-        self.answered += outcome == "ok"
-        self.refused += outcome != "ok"
         self._write(f"{peer} {client} {what} {outcome} {milliseconds}ms")
 
     def stranger(self, peer: str, why: str) -> None:
         """Log, or count, a connection that ended before a client was known."""
-        self.refused += 1
         now = self.clock()
         if not 0 <= now - self._minute < _MINUTE:
             self.tell_untold()

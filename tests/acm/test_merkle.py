@@ -60,7 +60,7 @@ def test_the_root_is_that_of_another_implementation(leaves: list[bytes]) -> None
 @given(LEAVES, st.data())
 def test_every_leaf_proves_itself_and_nothing_else(leaves: list[bytes], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(leaves) - 1))
-    root, path = merkle.root(leaves), merkle.inclusion_path(leaves, index)
+    root, path = merkle.root(leaves), merkle.Tree(leaves).path(index)
     merkle.verify_inclusion(root, leaves[index], index=index, size=len(leaves), path=path)
     with pytest.raises(InclusionError) as caught:
         merkle.verify_inclusion(root, leaves[index] + b"x", index=index, size=len(leaves), path=path)
@@ -88,12 +88,12 @@ def test_a_leaf_outside_the_tree(index: int, size: int) -> None:
         merkle.verify_inclusion(bytes(32), b"", index=index, size=size, path=[])
     assert caught.value.code == "leaf-index"
     with pytest.raises(AcmUsageError):
-        merkle.inclusion_path([b""] * max(size, 0), index)
+        merkle.Tree([b""] * max(size, 0)).path(index)
 
 
 def test_a_path_of_wrong_length_or_hash_size() -> None:
     leaves = [b"a", b"b", b"c"]
-    root, path = merkle.root(leaves), merkle.inclusion_path(leaves, 0)
+    root, path = merkle.root(leaves), merkle.Tree(leaves).path(0)
     for wrong, code in (
         (path[:1], "path-length"),
         ((*path, path[0]), "path-length"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acm.merkle import EMPTY_ROOT, inclusion_path, leaf_hash, levels, root
+from acm.merkle import EMPTY_ROOT, Tree, leaf_hash, levels, root
 from metering.errors import ProofError
 from metering.merkle import Frontier, cover, root_from_cover, root_of
 from tests.conftest import Vector, vector_params
@@ -45,7 +45,7 @@ def test_a_cover_gives_the_root_and_nothing_else_does(size: int, data: st.DataOb
 def test_the_cover_of_one_leaf_is_as_long_as_its_path() -> None:
     hashes = [leaf_hash(one) for one in DATA]
     for index in range(len(DATA)):
-        assert sorted(cover(levels(hashes), [index])) == sorted(inclusion_path(DATA, index))
+        assert sorted(cover(levels(hashes), [index])) == sorted(Tree(DATA).path(index))
 
 
 @given(

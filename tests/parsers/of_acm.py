@@ -80,23 +80,21 @@ PARSERS: Final = (
         "acm.merkle:verify_inclusion",
         lambda: [_LEAVES[3]],
         lambda raw: merkle.verify_inclusion(
-            _ROOT, raw, index=3, size=len(_LEAVES), path=merkle.inclusion_path(_LEAVES, 3)
+            _ROOT, raw, index=3, size=len(_LEAVES), path=merkle.Tree(_LEAVES).path(3)
         ),
         "data",
     ),
-    Parser(
-        "acm.merkle:verify_inclusion", lambda: [b"".join(merkle.inclusion_path(_LEAVES, 3))], _proof, "path"
-    ),
+    Parser("acm.merkle:verify_inclusion", lambda: [b"".join(merkle.Tree(_LEAVES).path(3))], _proof, "path"),
     Parser(
         "acm.merkle:verify_inclusion_hash",
         lambda: [merkle.leaf_hash(_LEAVES[3])],
         lambda raw: merkle.verify_inclusion_hash(
-            _ROOT, raw, index=3, size=len(_LEAVES), path=merkle.inclusion_path(_LEAVES, 3)
+            _ROOT, raw, index=3, size=len(_LEAVES), path=merkle.Tree(_LEAVES).path(3)
         ),
     ),
     Parser(
         "acm.merkle:root_from_path",
-        lambda: [b"".join(merkle.inclusion_path(_LEAVES, 3))],
+        lambda: [b"".join(merkle.Tree(_LEAVES).path(3))],
         lambda raw: merkle.root_from_path(
             merkle.leaf_hash(_LEAVES[3]), index=3, size=len(_LEAVES), path=chunks(raw)
         ),
