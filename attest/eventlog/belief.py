@@ -28,7 +28,7 @@ UNSAFE: Final = frozenset({"debug-mode", "dma-protection-disabled", "separator-e
 """Codes of findings that tell of a firmware in an unsafe state."""
 UNCLEAR: Final = frozenset({"variable-missing", "variable-vendor", "variable-value", "event-misplaced"})
 """Codes that leave open what Secure Boot was: some platforms cannot say, some put more into PCR 7."""
-_OF_UEFI: Final = frozenset({"separator-missing", "separator-twice"}) | UNCLEAR
+_OF_UEFI: Final = frozenset({"separator-missing", "separator-twice", "event-unbound"}) | UNCLEAR
 _SHOWN: Final = 3
 
 
@@ -37,7 +37,8 @@ class Belief:
     """Findings by what follows from them.
 
     ``untrue``: the log is no evidence. ``unsafe``: the firmware says so itself. ``disorder``: separators or
-    variables stand where no sound boot puts them. ``unclear``: nothing follows for Secure Boot.
+    variables stand where no sound boot puts them, or something is hidden in PCR 7. ``unclear``: nothing
+    follows for Secure Boot.
     """
 
     untrue: tuple[Finding, ...]

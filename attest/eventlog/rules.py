@@ -9,8 +9,8 @@ Rules, by PC Client PFP 1.06, 3.3.4 (PCR usage) and 10.4 (events), with the PCRs
 1. no event's data are other than what its digest is of, where the type says they are;
 2. no event has a type that firmware never extends, and none is EV_NO_ACTION with a digest;
 3. PCR 0 to 7 have one separator each, of success, which is called one;
-4. PCR 7 holds nothing but Secure Boot variables, authorities, its separator and known actions, each bound to
-   its digest, and no variable goes by another type;
+4. PCR 7 holds nothing but Secure Boot variables, authorities, those of devices (SPDM), its separator and
+   known actions, each bound to its digest, and no variable goes by another type;
 5. SecureBoot, PK, KEK, db and dbx are there, once, before the separator, by their vendors; no configuration
    stands behind the separator, and none is called an authority;
 6. neither "UEFI Debug Mode" nor "DMA Protection Disabled" was measured.
@@ -22,7 +22,7 @@ the other rules find is true, and bad.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -31,7 +31,13 @@ from attest.eventlog.data import SHIM_TAIL, Rule, contradicts
 from attest.eventlog.log import HASHES, Event, EventLog
 from attest.eventlog.replay import VerifiedEvent, VerifiedEvents
 from attest.eventlog.types import EventType
-from attest.eventlog.variable import GLOBAL, IMAGE_SECURITY, UefiVariable, decode_variable
+from attest.eventlog.variable import (
+    GLOBAL,
+    IMAGE_SECURITY,
+    UefiVariable,
+    decode_variable,
+    encode_variable,
+)
 
 SECURE_BOOT_PCR: Final = 7
 SEPARATED_PCRS: Final = range(8)
@@ -46,6 +52,13 @@ BAD_ACTIONS: Final[dict[bytes, str]] = {
     b"DMA Protection Disabled": "dma-protection-disabled",
 }
 """Actions that a good platform never measures -> code of the finding."""
+_SPELLINGS: Final[tuple[Callable[[bytes], bytes], ...]] = (
+    lambda text: text,
+    lambda text: text + b"\0",
+    lambda text: text.decode().encode("utf-16-le"),
+    lambda text: f"{text.decode()}\0".encode("utf-16-le"),
+)
+"""How firmware may write an action: the PFP has it without NUL, and not all read it so."""
 
 REQUIRED: Final = MappingProxyType(
     {"SecureBoot": GLOBAL, "PK": GLOBAL, "KEK": GLOBAL, "db": IMAGE_SECURITY, "dbx": IMAGE_SECURITY}
@@ -56,6 +69,10 @@ _CONFIG: Final = EventType.EV_EFI_VARIABLE_DRIVER_CONFIG.name
 _AUTHORITY: Final = EventType.EV_EFI_VARIABLE_AUTHORITY.name
 _SEPARATOR: Final = EventType.EV_SEPARATOR.name
 _ACTION: Final = EventType.EV_EFI_ACTION.name
+_OF_DEVICES: Final = frozenset(
+    {EventType.EV_EFI_SPDM_DEVICE_POLICY.name, EventType.EV_EFI_SPDM_DEVICE_AUTHORITY.name}
+)
+"""Events of PCR 7 that tell nothing of Secure Boot; rule 1 binds their data."""
 _OF_VARIABLE: Final = {Rule.WHOLE: 0, Rule.SHIM_VARIABLE: SHIM_TAIL - 1}
 """Rule -> measured bytes behind the variable."""
 _NEVER_EXTENDED: Final = frozenset({EventType.EV_UNUSED.name, EventType.EV_PREBOOT_CERT.name})
@@ -105,7 +122,13 @@ class _Proof:
         for event in self.events:
             self.by_pcr[event.pcr].append(event)
         self.separators = frozenset(hash_(data).digest() for data in SUCCESS)
-        self.actions = {hash_(text).digest(): (code, text) for text, code in BAD_ACTIONS.items()}
+        self.actions = {
+            hash_(spelt(text)).digest(): (code, text)
+            for text, code in BAD_ACTIONS.items()
+            for spelt in _SPELLINGS
+        }
+        switched = (encode_variable(GLOBAL, "SecureBoot", value) for value in (b"", b"\x00", b"\x01"))
+        self.secure_boot = frozenset(hash_(data).digest() for data in switched)
 
     def is_separator(self, event: VerifiedEvent) -> bool:
         """Tell whether the digest is that of a separator; outside of PCR 7 other events may have it too."""
@@ -185,17 +208,27 @@ def _secure_boot(events: Sequence[VerifiedEvent], proof: _Proof) -> Iterator[Fin
             if event.untrusted_type == _CONFIG and not behind:
                 configured.append(variable)
             yield from _place(event, variable, behind=behind)
-        elif _hides_variable(event):
+        elif _hides_variable(event, proof):
             yield _finding("event-type", event, "is a variable under another name")
-        elif event.untrusted_type != _ACTION or not _is_known_action(event):
-            yield _finding("event-misplaced", event, "has no place in PCR 7")
+        elif event.untrusted_type not in _OF_DEVICES and not _is_known_action(event, proof):
+            yield _misplaced(event)
     yield from _configuration(configured)
 
 
-def _hides_variable(event: VerifiedEvent) -> bool:
-    """Tell whether the digest is of a Secure Boot variable, whatever the event is called."""
+def _misplaced(event: VerifiedEvent) -> Finding:
+    """Tell what is not measured into PCR 7; where the log does not show what it was, it may be a variable."""
+    if event.measured is None:
+        return _finding("event-unbound", event, "has no place in PCR 7, and not the data that were measured")
+    return _finding("event-misplaced", event, "has no place in PCR 7")
+
+
+def _hides_variable(event: VerifiedEvent, proof: _Proof) -> bool:
+    """Tell whether the digest is of a Secure Boot variable, whatever the event is called.
+
+    The log may have put other data beside it; those of ``SecureBoot`` itself can be guessed.
+    """
     variable = decode_variable(event.measured) if event.measured is not None else None
-    return variable is not None and variable.name in REQUIRED
+    return event.digest in proof.secure_boot or (variable is not None and variable.name in REQUIRED)
 
 
 def _place(event: VerifiedEvent, variable: UefiVariable, *, behind: bool) -> Iterator[Finding]:
@@ -221,9 +254,9 @@ def _configuration(configured: Sequence[UefiVariable]) -> Iterator[Finding]:
             yield _of_pcr7("variable-value", f"SecureBoot is {shown}, not 00 or 01")
 
 
-def _is_known_action(event: VerifiedEvent) -> bool:
+def _is_known_action(event: VerifiedEvent, proof: _Proof) -> bool:
     """Tell whether this is an action of rule 6, which has its own finding."""
-    return event.measured in BAD_ACTIONS
+    return event.untrusted_type == _ACTION and event.digest in proof.actions
 
 
 def _variables(events: Sequence[VerifiedEvent], kind: str) -> Iterator[UefiVariable]:

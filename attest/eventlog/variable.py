@@ -41,3 +41,8 @@ def decode_variable(data: bytes) -> UefiVariable | None:
     except UnicodeDecodeError:
         return None
     return UefiVariable(UUID(bytes_le=vendor), name, data[end:])
+
+
+def encode_variable(vendor: UUID, name: str, value: bytes) -> bytes:
+    """Return a UEFI_VARIABLE_DATA, as firmware measures it."""
+    return _HEAD.pack(vendor.bytes_le, len(name), len(value)) + name.encode("utf-16-le") + value

@@ -24,13 +24,17 @@ from tests.attest.eventlog.boots import (
 from tests.attest.eventlog.build import (
     ACTION,
     AUTHORITY,
+    COMPACT_HASH,
     EFI_ACTION,
+    FIRMWARE_BLOB,
     IPL,
     NO_ACTION,
     SEPARATION,
     SEPARATOR,
     SHA1,
     SHA256,
+    SPDM_DEVICE_AUTHORITY,
+    SPDM_DEVICE_POLICY,
     VARIABLE,
     Record,
     agile,
@@ -108,6 +112,28 @@ class TestCase46RetypedEvents:
         for kind in (ACTION, IPL, EFI_ACTION, AUTHORITY, 0x0000ABCD):
             retyped = Record(7, kind, OFF.data)
             assert "event-type" in codes(retyped, *CONFIGURED, separator(7)), kind
+
+    def test_retyped_with_other_data_beside_the_digest(self) -> None:
+        """Nothing binds data or type of a code event; but what SecureBoot's digest can be is known."""
+        for kind in (COMPACT_HASH, IPL, FIRMWARE_BLOB):
+            for value in (b"", b"\0", b"\1"):
+                hidden = Record(7, kind, b"a driver", measured=data("SecureBoot", value))
+                assert codes(hidden, *CONFIGURED, separator(7)) == {"event-type"}, (kind, value)
+
+    def test_what_has_no_place_in_pcr_7_and_is_not_shown(self) -> None:
+        """An old db may hide under a type that binds nothing, and no one can tell."""
+        for kind in (COMPACT_HASH, IPL, FIRMWARE_BLOB, 0x0000ABCD):
+            hidden = Record(7, kind, b"a driver", measured=data("db", b"old", IMAGE_SECURITY))
+            assert codes(hidden, *CONFIGURED, separator(7)) == {"event-unbound"}, kind
+            shown = Record(7, kind, b"a driver")
+            assert codes(shown, *CONFIGURED, separator(7)) == {"event-misplaced"}, kind
+
+    def test_devices_have_their_place_there(self) -> None:
+        policy = Record(7, SPDM_DEVICE_POLICY, data("devdb", b"list", IMAGE_SECURITY))
+        used = Record(7, SPDM_DEVICE_AUTHORITY, data("devdb", b"one", IMAGE_SECURITY))
+        assert codes(*CONFIGURED, policy, used, separator(7)) == set()
+        unlike = Record(7, SPDM_DEVICE_POLICY, b"x", measured=OFF.data)
+        assert codes(unlike, *CONFIGURED, separator(7)) == {"data-mismatch", "event-type"}
 
     def test_a_second_value_of_a_variable(self) -> None:
         assert codes(OFF, *CONFIGURED, separator(7)) == {"variable-twice"}
@@ -200,6 +226,13 @@ class TestCase57Actions:
             assert code in codes(Record(7, kind, text), *CONFIGURED, separator(7))
             elsewhere = Record(1, kind, b"", measured=text)
             assert code in codes(*CONFIGURED, separator(7), others=(*OTHERS, elsewhere))
+
+    @pytest.mark.parametrize("text", ["UEFI Debug Mode", "DMA Protection Disabled"])
+    def test_spelt_in_another_way(self, text: str) -> None:
+        for spelt in (f"{text}\0".encode(), text.encode("utf-16-le"), f"{text}\0".encode("utf-16-le")):
+            found = codes(Record(7, EFI_ACTION, spelt), *CONFIGURED, separator(7))
+            assert found <= {"debug-mode", "dma-protection-disabled"}
+            assert len(found) == 1
 
     def test_another_action_has_no_place_in_pcr_7(self) -> None:
         assert codes(Record(7, EFI_ACTION, b"Returning"), *CONFIGURED, separator(7)) == {"event-misplaced"}

@@ -14,7 +14,7 @@ from tests.simulators.host import GOOD_BOOT, REPORT, XEN_OPTIONS, Boot, Host, co
 
 CHANGES = [
     (b"firmware 0", "firmware", "firmware-not-in-reference"),
-    (b"firmware 7", "firmware", "firmware-not-in-reference"),
+    (b"firmware 6", "firmware", "firmware-not-in-reference"),
     (b"grub", "loader", "loader-not-in-reference"),
     (b"boot", "loader", "loader-not-in-reference"),
     (b"xen", "xen", "hypervisor-not-in-reference"),
@@ -35,6 +35,11 @@ def test_one_change_is_one_reason_at_its_component(old: bytes, node: str, code: 
     assert codes(result) == [code]
     bad = {name for name, verdict in nodes(result).items() if verdict is not Verdict.AFFIRMING}
     assert bad == {"host xen1.example", node}
+
+
+def test_what_pcr_7_holds_and_the_log_does_not_show_is_a_reason_more() -> None:
+    result = Host.serving(boot=GOOD_BOOT.replaced(b"firmware 7", b"something else")).verify()
+    assert set(codes(result)) == {"firmware-not-in-reference", "firmware-disorder"}
 
 
 def test_the_reason_says_what_is_missing_in_the_words_of_the_reference() -> None:
