@@ -131,6 +131,11 @@ class QuoteVerdict:
     not_checked: tuple[str, ...]
     quote: VerifiedQuote | None
 
+    @property
+    def refusal(self) -> Reason | None:
+        """Why the evidence is not authentic; None where it is."""
+        return next((reason for reason in self.reasons if reason.verdict is Verdict.NONE), None)
+
 
 @dataclass(slots=True)
 class _Run:

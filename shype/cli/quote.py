@@ -103,7 +103,7 @@ def _verify(arguments: argparse.Namespace) -> Report:
         Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
         Verdict.NONE: Exit.BROKEN,
     }
-    reason = answer.reasons[-1] if answer.verdict is Verdict.NONE else None
+    reason = answer.refusal
     line = f"{reason.code}: {reason.detail}" if reason else ""
     return Report(exits[answer.verdict], _document(answer), _text(answer), line)
 

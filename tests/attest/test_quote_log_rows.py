@@ -168,6 +168,11 @@ class TestRow46RealEventsRetypedForgedOnesExtended:
         """Nobody can say what it was, and nothing of that kind is measured into PCR 7."""
         assert told(machine.judged(Record(7, kind, b"", measured=b"old db"), *GOOD)) == DISORDER
 
+    def test_the_refusal_is_the_lie_and_not_what_was_found_beside_it(self, machine: Machine) -> None:
+        answer = machine.judged(Record(7, UNUSED, OFF.data), *CONFIGURED, *OTHERS)
+        assert told(answer) == (Verdict.NONE, ["event-log-untrue", "firmware-disorder"])
+        assert answer.refusal is answer.reasons[0]
+
     @pytest.mark.parametrize("kind", [UNUSED, ACTION, IPL, EFI_ACTION, VARIABLE, 0xABCD])
     def test_a_separator_under_another_name_in_pcr_7(self, machine: Machine, kind: int) -> None:
         renamed = Record(7, kind, SEPARATION)
