@@ -177,7 +177,7 @@ def decode_certificate(raw: bytes) -> Certificate:
     """Return the only certificate of a PEM or DER file; raises EndorsementError."""
     found = _each(raw)
     if len(found) != 1:
-        raise _malformed(f"{len(found)} certificates where one is expected")
+        raise _malformed(f"{len(found)} certificates where one is expected; CAs go into files of their own")
     return Certificate.decode(found[0])
 
 

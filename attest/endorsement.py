@@ -9,6 +9,7 @@ here), and that the peer holds the key; that is what :mod:`attest.enrolment` pro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -35,9 +36,11 @@ __all__ = [
 
 BENT: Final = "endorsement-bent"
 """Begins every note on a certificate that is not quite DER."""
-MAX_CHAIN: Final = 4
-"""Certificates from EK to root, both counted."""
+MAX_CHAIN: Final = 8
+"""Certificates from EK to root, both counted. CAs on the die make six (Intel's firmware TPM)."""
 MAX_INTERMEDIATES: Final = 8
+MAX_TRIES: Final = 128
+"""Ways up that may fail: CAs of one name lead to more than anybody has the time to try."""
 
 EK_CERTIFICATE_USAGE: Final = x509.ObjectIdentifier("2.23.133.8.1")
 """tcg-kp-EKCertificate (EK Credential Profile, 3.2.16)."""
@@ -187,6 +190,8 @@ def _climb(
     failures: list[tuple[int, EndorsementError]],
 ) -> Iterator[tuple[Certificate, ...]]:
     """Yield each chain that continues ``below`` up to a root; note why the others end."""
+    if len(failures) > MAX_TRIES:
+        return
     if len(below) == MAX_CHAIN:
         too_long = _error(EndorsementFailure.PATH_LENGTH, below[0], f"more than {MAX_CHAIN} certificates")
         failures.append((len(below), too_long))
@@ -229,8 +234,12 @@ def _check_each(certificate: Certificate, now: datetime) -> None:
     """Check what every certificate of a chain needs: dates, known critical extensions, key strength."""
     start, end = certificate.raw.not_valid_before_utc, certificate.raw.not_valid_after_utc
     if not start <= now <= end:
-        what = f"valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}, not at {now:%Y-%m-%d}"
+        start_, end_, now_ = (f"{each:%Y-%m-%d %H:%M:%S}" for each in (start, end, now.astimezone(UTC)))
+        what = f"valid from {start_} to {end_}, not at {now_} (UTC)"
         raise _error(EndorsementFailure.TIME, certificate, what)
+    if certificate.find(x509.NameConstraints) is not None:
+        what = "name constraints are not understood, and must not be passed over (RFC 5280, 4.2.1.10)"
+        raise _error(EndorsementFailure.CRITICAL_EXTENSION, certificate, what)
     for extension in certificate.extensions:
         if extension.critical and extension.oid not in _UNDERSTOOD:
             what = f"critical extension {extension.oid.dotted_string} is not understood"

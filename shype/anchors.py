@@ -7,6 +7,7 @@ from typing import Final
 
 from attest.certificate import MAX_FILE, Certificate, EndorsementError, decode_certificates
 from attest.endorsement import Anchors
+from attest.errors import AttestUsageError
 from shype.files import read
 
 SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".der"})
@@ -16,9 +17,12 @@ def read_anchors(folder: Path) -> Anchors:
     """Read the certificates in a folder; other files, and PEM files with a private key, are passed over.
 
     Raises OSError, EndorsementError that names the file that is no certificate, AttestUsageError if there is
-    no root.
+    none, or no root.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        what = f"no certificate in it; give files *{', *'.join(sorted(SUFFIXES))}"
+        raise AttestUsageError(f"{folder}: {what}")
     files = [(path, read(path, MAX_FILE)) for path in paths]
     return Anchors.of(
         [

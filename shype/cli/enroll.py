@@ -74,12 +74,21 @@ def register(parser: argparse.ArgumentParser) -> None:
     challenge = _verb(verbs, "challenge", "challenge a host to prove its TPM", _CHALLENGE, _challenge)
     challenge.add_argument("--ek-certificate", required=True, type=Path, metavar="FILE", help="DER or PEM")
     challenge.add_argument(
-        "--intermediate", action="append", default=[], type=Path, metavar="FILE", help="CA below the roots"
+        "--intermediate",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="CAs below the roots, one or more; repeatable",
     )
     challenge.add_argument("--ek", required=True, type=Path, metavar="FILE", help="tpm2_createek -u, -f tss")
     challenge.add_argument("--ak", required=True, type=Path, metavar="FILE", help="tpm2_createak -u, -f tss")
     challenge.add_argument(
-        "--ca", required=True, type=Path, metavar="FOLDER", help="certificates of trusted roots"
+        "--ca",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help="certificates of trusted roots: *.pem, *.crt, *.cer, *.der",
     )
     challenge.add_argument(
         "--valid-for", type=int, default=600, metavar="SECONDS", help="time to answer (default %(default)s)"
@@ -139,16 +148,16 @@ def _make(
     arguments: argparse.Namespace, known: list[Enrolment], now: datetime
 ) -> tuple[Challenge, bytes, tuple[str, ...]]:
     """Return the challenge, the file to send, and what had to be put up with in the certificates."""
-    from attest.certificate import decode_certificate
+    from attest.certificate import decode_certificate, decode_certificates
     from attest.ek import MAX_FILE, decode_ek
     from attest.endorsement import verify_endorsement
     from attest.enrolment import SECRET_SIZE, Challenge
     from shype.anchors import read_anchors
     from shype.files import read
 
-    files = (arguments.ek_certificate, *arguments.intermediate)
-    found = [decode_certificate(read(path, _MAX_CERTIFICATES)) for path in files]
-    certificate, *intermediates = (each.parts.whole for each in found)
+    certificate = decode_certificate(read(arguments.ek_certificate, _MAX_CERTIFICATES)).parts.whole
+    shown = (read(path, _MAX_CERTIFICATES) for path in arguments.intermediate)
+    intermediates = [each.parts.whole for raw in shown for each in decode_certificates(raw)]
     anchors = read_anchors(arguments.ca)
     challenge, blob = Challenge.create(
         arguments.host,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attest.certificate import decode_certificate, decode_certificates
+from attest.certificate import Certificate, decode_certificate, decode_certificates
 from attest.endorsement import (
     Anchors,
     Endorsement,
@@ -112,6 +113,15 @@ def verify(*drafts: Draft, now: datetime = NOW, peer: tuple[Draft, ...] = ()) ->
     return verify_endorsement(leaf.make(), anchors, now=now, intermediates=[draft.make() for draft in peer])
 
 
+def chain_of(between: int) -> tuple[Draft, ...]:
+    """CAs between the root and the EK; the last one is its issuer."""
+    names = ["root", *(f"ca {number}" for number in range(1, between)), "issuer"]
+    signers = {name: KEYS.get(name, KEYS["middle"]) for name in names}
+    return tuple(
+        Draft(name, above, signer=signers[above], key=signers[name]) for above, name in pairwise(names)
+    )
+
+
 def refusal(*drafts: Draft, now: datetime = NOW, peer: tuple[Draft, ...] = ()) -> EndorsementFailure:
     with pytest.raises(EndorsementError) as error:
         verify(*drafts, now=now, peer=peer)
@@ -132,6 +142,13 @@ class TestAccepted:
     def test_chain_of_four(self) -> None:
         chain = (Draft("middle", "root"), Draft("lower", "middle"))
         assert len(verify(replace(EK, issuer="lower"), ROOT, *chain).chain) == 3
+
+    def test_chain_of_a_ca_on_the_die(self) -> None:
+        """Root, intermediate, two stages of the die's firmware, the TPM's own CA, EK: six; eight are read."""
+        for between in (4, 6):
+            endorsed = verify(EK, ROOT, *chain_of(between))
+            assert len(endorsed.chain) == between + 1
+            assert verify(EK, ROOT, peer=chain_of(between)).chain == endorsed.chain
 
     def test_good_issuer_beside_a_bad_one_of_the_same_name(self) -> None:
         expired = replace(ISSUER, end=NOW - timedelta(days=1))
@@ -210,9 +227,22 @@ class TestRefused:
         assert refusal(EK, ISSUER, replace(ROOT, length=0)) is EndorsementFailure.PATH_LENGTH
         assert verify(EK, ISSUER, replace(ROOT, length=1)).chain
 
-    def test_chain_of_five(self) -> None:
-        chain = (Draft("middle", "root"), Draft("lower", "middle"), Draft("issuer", "lower"))
-        assert refusal(EK, ROOT, *chain) is EndorsementFailure.PATH_LENGTH
+    def test_chain_of_nine(self) -> None:
+        assert refusal(EK, ROOT, *chain_of(7)) is EndorsementFailure.PATH_LENGTH
+
+    def test_cas_of_one_name_end_before_all_ways_are_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Eight CAs that may all have issued each other are 70,000 ways up, none to a root."""
+        peer = [Draft("issuer", "issuer", start=NOW - (1 + each) * YEAR) for each in range(8)]
+        tried = []
+        is_signed_by = Certificate.is_signed_by
+
+        def counted(below: Certificate, issuer: Certificate) -> bool:
+            tried.append(below)
+            return is_signed_by(below, issuer)
+
+        monkeypatch.setattr(Certificate, "is_signed_by", counted)
+        assert refusal(EK, ROOT, peer=tuple(peer)) is EndorsementFailure.PATH_LENGTH
+        assert len(tried) < 1000
 
     def test_circle_of_cas_ends(self) -> None:
         circle = (Draft("middle", "lower"), Draft("lower", "middle"))
@@ -227,8 +257,9 @@ class TestRefused:
 
     def test_name_constraints_are_not_understood(self) -> None:
         constraints = x509.NameConstraints([x509.DNSName("example.org")], None)
-        critical = replace(ISSUER, more=((constraints, True),))
-        assert refusal(EK, critical, ROOT) is EndorsementFailure.CRITICAL_EXTENSION
+        for critical in (True, False):
+            issuer = replace(ISSUER, more=((constraints, critical),))
+            assert refusal(EK, issuer, ROOT) is EndorsementFailure.CRITICAL_EXTENSION
 
     def test_ek_certificate_is_a_ca(self) -> None:
         assert refusal(replace(EK, ca=True), ISSUER, ROOT) is EndorsementFailure.USAGE

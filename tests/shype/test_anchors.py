@@ -24,7 +24,7 @@ def subjects(folder: Path) -> list[str]:
     return sorted(each.name for each in (*found.roots, *found.intermediates))
 
 
-@pytest.mark.parametrize("suffix", [".pem", ".crt", ".cer", ".der"])
+@pytest.mark.parametrize("suffix", [".pem", ".crt", ".cer", ".der", ".CRT"])
 def test_both_forms_by_any_name(tmp_path: Path, suffix: str) -> None:
     """What a file is, its first bytes say."""
     (tmp_path / f"root{suffix}").write_bytes(ROOT.make())

@@ -208,6 +208,25 @@ def test_7_maker_that_is_not_trusted(registrar: Registrar, hosts: tuple[Host, Ho
     assert refused.codes[0] in {"ek-certificate-no-path", "ek-certificate-signature"}
 
 
+def test_cas_that_the_host_shows_in_one_file(registrar: Registrar, hosts: tuple[Host, Host]) -> None:
+    roots, shown = registrar.folder / "roots", registrar.folder / "chain.pem"
+    roots.mkdir()
+    for name in ("root.pem", "issuer.pem"):
+        raw = (hosts[0].anchors / name).read_bytes()
+        (roots / "root.PEM" if name == "root.pem" else shown).write_bytes(raw)
+    assert registrar.challenge(hosts[0], ca=roots).codes == ["ek-certificate-no-path"]
+    shown.write_bytes((hosts[1].anchors / "issuer.pem").read_bytes() + shown.read_bytes())
+    assert registrar.challenge(hosts[0], ca=roots, intermediate=shown).exit == 0
+
+
+def test_folder_without_certificates(registrar: Registrar, hosts: tuple[Host, Host]) -> None:
+    empty = registrar.folder / "roots"
+    empty.mkdir()
+    refused = registrar.challenge(hosts[0], ca=empty)
+    assert refused.exit == 2
+    assert f"{empty}: no certificate in it; give files *.cer, *.crt, *.der, *.pem" in refused.err
+
+
 def test_certificate_with_the_fill_of_its_nv_index(registrar: Registrar, hosts: tuple[Host, Host]) -> None:
     padded = registrar.folder / "padded"
     padded.write_bytes((hosts[0].folder / "ek.crt").read_bytes() + b"\xff" * 300)
