@@ -154,18 +154,25 @@ def base64url(data: bytes) -> str:
 
 
 def _verified_claims(token: str, jwk: bytes) -> Mapping[str, object]:
-    """Check the signature first; nothing of the payload is read before (RFC 7515, 5.2; RFC 8725, 3.1)."""
+    """Check the signature first; nothing of the payload is read before (RFC 7515, 5.2; RFC 8725, 3.1).
+
+    Header and payload are signed as they are written; only the signature itself could be written in two ways.
+    """
     key = _key(jwk)
+    token = token.strip()
     if len(token) > MAX_TOKEN or not token.isascii():
         raise EarError(f"token: not a compact JWS of at most {MAX_TOKEN} characters")
     try:
-        payload = jwt.PyJWS().decode(token.strip(), key, algorithms=[ALGORITHM])
+        payload = jwt.PyJWS().decode(token, key, algorithms=[ALGORITHM])
     except jwt.InvalidAlgorithmError:
         raise EarError(f"token: it is not signed by {ALGORITHM}", code="token-algorithm") from None
     except jwt.InvalidSignatureError:
         raise EarError("token: another key signed it, or it was changed", code="token-signature") from None
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise EarError(f"token: not a compact JWS: {str(error)[:80]!a}") from None
+    signature = token.rpartition(".")[2]
+    if base64url(_unbase64url(signature)) != signature:
+        raise EarError("token: its signature is not the one base64url encoding of its bytes")
     try:
         claims = canonical_json.decode(payload, "claims", MAX_TOKEN)
     except canonical_json.JsonError as error:
@@ -176,6 +183,10 @@ def _verified_claims(token: str, jwk: bytes) -> Mapping[str, object]:
 
 
 def _key(jwk: bytes) -> ec.EllipticCurvePublicKey:
+    if jwk.lstrip().startswith(b"-----"):
+        raise AttestUsageError(
+            "key: PEM, not a JWK: shype result jwk makes one of the private key", code="key"
+        )
     try:
         members = canonical_json.decode(jwk, "JWK", MAX_JWK)
     except canonical_json.JsonError as error:
