@@ -123,7 +123,8 @@ def _any_entry(line: bytes, number: int) -> Entry:
             raise malformed("not the line of a measurement list: PCR, digest, template, fields", "line")
         pcr = _PCRS.get(parts[0])
         if pcr is None:
-            what = f"PCR {parts[0][:8]!a} does not exist; the registers are 0 to {PCR_COUNT - 1}"
+            text = parts[0][:8].decode("latin-1")
+            what = f"PCR {text!a} does not exist; the registers are 0 to {PCR_COUNT - 1}"
             raise malformed(what, "pcr")
         return _any_template(pcr, _unhex(parts[1], "template digest"), parts)
     except EventLogError as error:
@@ -146,6 +147,9 @@ def _any_template(pcr: int, digest: bytes, parts: list[bytes]) -> Entry:
     if fields is None:
         raise malformed(f"the template {template[:40]!a} is unknown")
     values = parts[3:] + [b""] * (len(fields) - len(parts) + 3)
+    last = len(fields) - 1
+    if FIELDS[fields[last]] is Kind.TEXT:  # nothing follows a name: its blanks are its own
+        values = [*values[:last], b" ".join(values[last:])]
     if len(values) != len(fields):
         raise malformed(f"{len(values)} fields, but {template} has {len(fields)}")
     raw = [_VALUES[FIELDS[field]](field, value) for field, value in zip(fields, values, strict=True)]

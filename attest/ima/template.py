@@ -190,7 +190,9 @@ def digest_text(value: bytes, *, typed: bool = False) -> str:
     kind, _, name = head.rpartition(b":")
     size = SIZES.get(name.decode("latin-1"))
     if typed != (kind.decode("latin-1") in DIGEST_TYPES) or (kind and not typed):
-        raise malformed(f"the digest {head[:40]!a} is not of a type that its template has", "algorithm")
+        text = head[:40].decode("latin-1")
+        raise malformed(f"the digest {text!a} is not of a type that its template has", "algorithm")
     if size is None or len(digest) != size:
-        raise malformed(f"{len(digest)} bytes are no digest of {name[:40]!a}", "algorithm")
+        text = name[:40].decode("latin-1")
+        raise malformed(f"{len(digest)} bytes are no digest of {text!a}", "algorithm")
     return f"{head.decode('latin-1')}:{digest.hex()}"
