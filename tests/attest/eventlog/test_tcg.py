@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
+import struct
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -221,6 +225,25 @@ class TestRefused:
     @pytest.mark.parametrize("raw", [b"hello", b"---\nversion: 1\n", b"{}", b" ", b"0" * 100])
     def test_text(self, raw: bytes) -> None:
         assert refused(raw).code == "text"
+
+    @pytest.mark.parametrize(
+        ("raw", "word"),
+        [
+            (b"TPM2" + struct.pack("<I", 76) + bytes(68), "binary_bios_measurements"),
+            (b"CCEL" + struct.pack("<I", 56) + bytes(48), "/sys/firmware/acpi/tables/data/CCEL"),
+            (gzip.compress(agile(ONE)), "unpack"),
+            (lzma.compress(agile(ONE)), "unpack"),
+            (struct.pack(">BIQBIB", 0, 8, 0, 1, 1, 7) + bytes(40), "JSON"),
+            (struct.pack(">BIQBII", 0, 8, 1, 2, 4, 0x1500000) + bytes(40), "JSON"),
+            (b"\x81\xa4\0\0\1\7" + bytes(40), "JSON"),
+            (b"\x99\2\0\xa4\x66recnum\0" + bytes(40), "JSON"),
+        ],
+        ids=["TPM2", "CCEL", "gzip", "xz", "TLV of a PCR", "TLV of an index", "CBOR", "CBOR with names"],
+    )
+    def test_another_file_that_is_known(self, raw: bytes, word: str) -> None:
+        error = refused(raw)
+        assert error.code == "format"
+        assert word in str(error)
 
     @pytest.mark.parametrize("raw", [bytes(100), b"\xff" * 100, bytes(31), bytes(32)])
     def test_an_area_without_a_log(self, raw: bytes) -> None:
