@@ -41,6 +41,8 @@ _RSA_BITS: Final = frozenset({2048, 3072, 4096})
 _BEGIN: Final = b"-----BEGIN PUBLIC KEY-----"
 _END: Final = b"-----END PUBLIC KEY-----"
 _PEM_LINE: Final = 64
+_DER: Final = b"\x30"
+_GIVE: Final = "give what tpm2_createak -u or tpm2_readpublic -o writes (-f tss or -f pem)"
 
 
 class AkFailure(StrEnum):
@@ -81,7 +83,8 @@ def decode_ak(raw: bytes) -> Public | BareKey:
         sized = int.from_bytes(raw[:2], "big") == len(raw) - 2
         return Public.decode_sized(raw) if sized else Public.decode(raw)
     except StructureError as error:
-        raise AkError(AkFailure.MALFORMED, str(error)) from None
+        found = "a key in DER" if raw.startswith(_DER) else str(error)
+        raise AkError(AkFailure.MALFORMED, f"{found}; {_GIVE}") from None
 
 
 def check_ak(public: Public) -> None:
@@ -153,7 +156,7 @@ def _pem_body(raw: bytes) -> bytes:
     """Return the bytes of the one PEM block (RFC 7468, strict: lines of 64 characters)."""
     lines = raw.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n")
     if lines[0] != _BEGIN or lines[-1] != _END:
-        raise AkError(AkFailure.MALFORMED, "PEM must be one PUBLIC KEY block and nothing else")
+        raise AkError(AkFailure.MALFORMED, f"PEM must be one PUBLIC KEY block and nothing else; {_GIVE}")
     text = b"".join(lines[1:-1])
     try:
         der = base64.b64decode(text, validate=True)

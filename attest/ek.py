@@ -98,7 +98,8 @@ def decode_ek(raw: bytes) -> Public:
         sized = int.from_bytes(raw[:2], "big") == len(raw) - 2
         return Public.decode_sized(raw) if sized else Public.decode(raw)
     except StructureError as error:
-        raise EkError(EkFailure.MALFORMED, str(error)) from None
+        what = f"{error}; give what tpm2_createek -u writes (-f tss)"
+        raise EkError(EkFailure.MALFORMED, what) from None
 
 
 def check_ek(public: Public) -> None:

@@ -183,6 +183,7 @@ def _end(raw: bytes, index: int, start: int, size: int) -> int:
 def _check(index: int, pcr: int, number: int, offset: int) -> None:
     if pcr >= PCR_COUNT and number != EventType.EV_NO_ACTION:
         what = f"event {index}: PCR {pcr} does not exist; the registers are 0 to {PCR_COUNT - 1}"
+        what += "" if index else ": is this an event log?"
         raise EventLogError(what, offset=offset, code="pcr")
     if number == _RESERVED:
         raise EventLogError(f"event {index}: type 0 is reserved", offset=offset + 4, code="type")

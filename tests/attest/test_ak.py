@@ -139,6 +139,21 @@ class TestFiles:
             decode_ak(pem(ed25519.Ed25519PrivateKey.generate().public_key()))
         assert error.value.failure is AkFailure.STRENGTH
 
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b"",
+            b"# ours\n",
+            bytes.fromhex("badcc0de"),
+            bytes.fromhex("30593013"),
+            b"-----BEGIN CERTIFICATE-----",
+        ],
+        ids=["nothing", "text", "context file", "DER", "certificate"],
+    )
+    def test_who_gives_another_file_is_told_which_to_give(self, raw: bytes) -> None:
+        with pytest.raises(AkError, match="give what tpm2_createak -u or tpm2_readpublic -o writes"):
+            decode_ak(raw)
+
     def test_huge_file(self) -> None:
         with pytest.raises(AkError):
             decode_ak(b"\0" * 10_000)
