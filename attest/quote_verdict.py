@@ -36,12 +36,12 @@ from attest.quote import (
     VerifiedPcrs,
     VerifiedQuote,
     check_pcr_file,
-    check_pcrs,
     check_required,
     verify_quote,
 )
 from attest.quote_enrolled import check_place, enrolled_key
 from attest.quote_history import QuoteHistory
+from attest.quote_replayed import values_by_replay
 from attest.quote_went_on import went_on
 from attest.result import Reason, Verdict, worst
 from vtpm.tpm2.constants import Alg
@@ -121,6 +121,7 @@ class QuoteVerdict:
     ``checked`` and ``not_checked`` hold words of ``Check``; a check that failed is in neither but in the
     reasons. ``event-log:BANK:PCR`` in ``not_checked`` is a quoted PCR that the log says nothing about, and
     ``event-log-beyond:BANK:COUNT`` entries of a measurement list that are newer than the quote,
+    ``event-log-violation:BANK:COUNT`` those that say nothing of the file that they name,
     ``secure-boot`` there means that the log leaves open what Secure Boot was, ``resettable:BANK:PCR`` that
     the value proves nothing.
     """
@@ -249,9 +250,15 @@ def _check_log(run: _Run, verified: VerifiedQuote, log: EventLog, pcrs: Verified
     if log.format in _FIRMWARE_FORMATS:
         answers |= FIRMWARE_PCRS
     if pcrs is None:
-        pcrs = _replayed(run, verified, banks, complete=all(pcr in answers for _, pcr in pairs))
-    if pcrs is None:
-        return
+        pcrs = values_by_replay(verified, log, banks)
+        if pcrs is None and all(pcr in answers for _, pcr in pairs):
+            raise ReplayError("event log: its replay does not hash to the digest in the quote")
+        if pcrs is None:
+            what = "the log does not answer for every quoted PCR; give the values of the quote (--pcrs)"
+            run.fail(Check.EVENT_LOG, "event-log-needs-pcrs", what, Verdict.INCONCLUSIVE)
+            return
+        run.checked.append(Check.VALUES)
+        run.values = pcrs.values
     for alg, replayed in banks.items():
         quoted = {pcr: value for (bank, pcr), value in pcrs.values.items() if bank is alg}
         start = {} if log.format.is_ima else replayed
@@ -276,6 +283,10 @@ def _check_belief(run: _Run, log: EventLog, proved: VerifiedEvents) -> None:
     if others and all(reason.code != "ima-other-pcr" for reason in run.reasons):
         what = f"entries for PCR {', '.join(map(str, sorted(others)))}, which is not quoted, prove nothing"
         run.reasons.append(Reason("ima-other-pcr", f"event log: {what}", Verdict.CONTRAINDICATED))
+    if log.format.is_ima and (
+        violations := sum(not any(event.event.digests[0][1]) for event in proved.events)
+    ):
+        run.unexplained.append(f"{Check.EVENT_LOG}-violation:{proved.alg.hash_name}:{violations}")
     if proved.beyond:
         run.unexplained.append(f"{Check.EVENT_LOG}-beyond:{proved.alg.hash_name}:{proved.beyond}")
     if log.format not in _FIRMWARE_FORMATS:
@@ -288,29 +299,6 @@ def _check_belief(run: _Run, log: EventLog, proved: VerifiedEvents) -> None:
             run.reasons.append(Reason(code, f"event log: {told(found)}", Verdict.CONTRAINDICATED))
     if belief.unclear and SECURE_BOOT not in run.unexplained:
         run.unexplained.append(SECURE_BOOT)
-
-
-def _replayed(
-    run: _Run, verified: VerifiedQuote, banks: Mapping[Alg, Mapping[int, bytes]], *, complete: bool
-) -> VerifiedPcrs | None:
-    """Return the values of the replay as verified; None, with a reason, if the log is not ``complete``."""
-    values = {}
-    for alg, pcr in verified.select.pairs():
-        if pcr not in banks[alg]:
-            what = f"event log: an event of PCR {pcr} has no {alg.hash_name} digest"
-            raise ReplayError(what, pcrs=(pcr,), code="digest-missing")
-        values[alg, pcr] = banks[alg][pcr]
-    try:
-        pcrs = check_pcrs(verified, values)
-    except QuoteError:
-        if complete:
-            raise ReplayError("event log: its replay does not hash to the digest in the quote") from None
-        what = "the log does not answer for every quoted PCR; give the values of the quote (--pcrs)"
-        run.fail(Check.EVENT_LOG, "event-log-needs-pcrs", what, Verdict.INCONCLUSIVE)
-        return None
-    run.checked.append(Check.VALUES)
-    run.values = pcrs.values
-    return pcrs
 
 
 def _check_bank(run: _Run, verified: VerifiedQuote, required: PcrSelection | None) -> None:

@@ -11,7 +11,7 @@ grows between quote and copy, so a beginning of it is proved: what stands behind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -154,10 +154,26 @@ def verify_replay(
         raise ReplayError(what, pcrs=gaps, code="digest-missing")
     differ = tuple(sorted(pcr for pcr, value in quoted.items() if values[pcr] != bytes(value)))
     if differ:
-        raise _differs(alg, registers, differ)
+        raise _differs(alg, registers, differ, late=_is_early(log, quoted, alg, differ))
     bank = Alg(alg)
     events = tuple(event for event in log.events if event.pcr in quoted and event.untrusted_type != NO_ACTION)
     return VerifiedEvents(bank, MappingProxyType({pcr: values[pcr] for pcr in quoted}), events, _SEAL)
+
+
+def replay_list(log: EventLog, algs: Collection[Alg]) -> Iterator[Mapping[tuple[Alg, int], bytes]]:
+    """Yield the values of all PCRs in these banks after each entry of a measurement list.
+
+    It is one mapping that changes. Ends before an entry whose digest nobody can compute. Raises ReplayError.
+    """
+    hashes = {alg: _hash_for(log, alg, Registers.PCR) for alg in algs}
+    values = {(alg, pcr): value for alg in algs for pcr, value in _start_values(log, BANKS[alg][1]).items()}
+    for event in log.events:
+        for alg, hash_ in hashes.items():
+            digest = event_digest(event, alg)
+            if digest is None:
+                return
+            values[alg, event.pcr] = hash_(values[alg, event.pcr] + digest).digest()
+        yield values
 
 
 def _verify_list(
@@ -213,10 +229,20 @@ def _hash_for(log: EventLog, alg: int, registers: Registers) -> Callable[[bytes]
     return hash_
 
 
-def _differs(alg: int, registers: Registers, differ: tuple[int, ...]) -> ReplayError:
+def _differs(alg: int, registers: Registers, differ: tuple[int, ...], *, late: bool = False) -> ReplayError:
     where = f"{registers.upper()} {_numbers(differ)}"
     what = f"event log: replay of {_bank(alg)} differs from the quoted value in {where}"
+    if late:
+        what += "; its two Exit Boot Services events are missing: read the log when the OS has started"
     return ReplayError(what, pcrs=differ)
+
+
+def _is_early(log: EventLog, quoted: Mapping[int, bytes], alg: int, differ: tuple[int, ...]) -> bool:
+    """Tell whether all that differs are the two events that firmware adds when an OS takes over."""
+    if differ != (EXIT_BOOT_SERVICES_PCR,) or log.format.registers is Registers.RTMR:
+        return False
+    later = replay(with_exit_boot_services(log), alg)
+    return later.get(EXIT_BOOT_SERVICES_PCR) == quoted[EXIT_BOOT_SERVICES_PCR]
 
 
 def with_exit_boot_services(log: EventLog) -> EventLog:

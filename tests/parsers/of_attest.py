@@ -243,6 +243,7 @@ PARSERS: Final = (
 )
 
 NOT_PARSERS: Final = {
+    "attest.quote_replayed:values_by_replay": "hashes the digests of a log that was read",
     "attest.quote_went_on:went_on": "verify_quote reads an earlier quote as any other",
     "attest.quote:endorsed_signers": "hashes a Name that a record was read with",
     "attest.json_record:*": "fed through Enrolment.decode, decode_session, ReferenceValues.decode and others",

@@ -103,6 +103,7 @@ PARSERS: Final = (
 )
 
 NOT_PARSERS: Final = {
+    "attest.eventlog.variable:encode_variable": "writes a variable, reads nothing",
     "attest.eventlog.ccel:is_ccel": "tells formats apart, of any bytes",
     "attest.eventlog.cel_json:is_cel_json": "tells formats apart, of any bytes",
     "attest.eventlog.log:Hash.*": "what a hash function has",

@@ -201,6 +201,16 @@ class TestVerifyReplay:
 
 
 class TestExitBootServices:
+    def test_a_log_that_was_read_too_early_is_told_when_to_read_it(self) -> None:
+        early = log_of(Record(5, EFI_ACTION, b"Calling"), Record(4, EFI_ACTION, b"Calling"))
+        quoted = dict(replay(with_exit_boot_services(early), Alg.SHA256))
+        with pytest.raises(ReplayError, match="Exit Boot Services events are missing: read the log when"):
+            verify_replay(early, quoted, Alg.SHA256)
+        for others in ({5: bytes(32)}, {4: bytes(32)}):
+            with pytest.raises(ReplayError) as caught:
+                verify_replay(early, quoted | others, Alg.SHA256)
+            assert "Exit Boot" not in str(caught.value)
+
     def test_the_two_events_can_be_supplied_in_every_bank(self) -> None:
         log = with_exit_boot_services(log_of(Record(5, EFI_ACTION, b"Calling")))
         texts = (b"Calling", b"Exit Boot Services Invocation", b"Exit Boot Services Returned with Success")

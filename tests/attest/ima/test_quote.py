@@ -61,6 +61,23 @@ class TestList:
         assert callable(form)
         assert judged(form(*GOOD), *GOOD, shown=False, pcrs=(10,)).verdict is Verdict.AFFIRMING
 
+    def test_that_grew_after_the_quote_and_no_values_are_shown(self, form: object) -> None:
+        assert callable(form)
+        newer = (ng("/usr/bin/sh"), ng("/usr/bin/vi"))
+        for pcrs in ((10,), (0, 10)):
+            verdict = judged(form(*GOOD, *newer), *GOOD, shown=False, pcrs=pcrs)
+            assert verdict.verdict is Verdict.AFFIRMING
+            assert "event-log-beyond:sha256:2" in verdict.not_checked
+        for made in (GOOD[:-1], (*GOOD[::-1], *newer)):
+            refused = judged(form(*made), *GOOD, shown=False, pcrs=(10,))
+            assert [reason.code for reason in refused.reasons] == ["event-log-mismatch"]
+
+    def test_entries_that_say_nothing_of_their_files_are_counted(self, form: object) -> None:
+        assert callable(form)
+        assert "event-log-violation:sha256:1" in judged(form(*GOOD), *GOOD).not_checked
+        none = judged(form(*GOOD, violation("/tmp/new")), *GOOD[:2])
+        assert not [word for word in none.not_checked if word.startswith("event-log-violation")]
+
     def test_case_64_truncated_reordered_or_altered(self, form: object) -> None:
         assert callable(form)
         altered = ng("/usr/bin/cat", stated=b"\1" * 20)
