@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from hypervisor.errors import BadStateError, NoSuchObjectError, OutOfResourceError, PageFaultError
 from hypervisor.frames import PAGE, Frames
-from hypervisor.memory_op import in_use
+from hypervisor.memory_op import GFN_LIMIT, in_use
 from hypervisor.state import Domain, Grant, GrantKind, HostState, Mapping
 from hypervisor.table import lowest_free
 from hypervisor.transition import PageCopy, Transition, copy_from, copy_to, grant_map, transfer
@@ -23,7 +23,6 @@ FIRST_REF: Final = 8
 """References 0-7 are reserved for the toolstack (GNTTAB_NR_RESERVED_ENTRIES)."""
 MAX_GRANTS: Final = 32768
 MAX_MAPPINGS: Final = 32768
-GFN_LIMIT: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,9 +173,10 @@ class XenHost(GuardedHost):
         self._scheduler.add_work(self.state.domain(domid).uuid, vcpu, work_ns)
 
     def save(self, domid: int, *, actor: str = "", why: str = "") -> SavedDomain:
-        """Take a paused domain off the host; see :mod:`hypervisor.savectl`. Its devices are disconnected."""
-        self.disconnect(domid)
-        return self.monitor.save(SaveDomain(DOM0, domid), actor=actor, why=why)
+        """Take a paused domain off the host; see :mod:`hypervisor.savectl`. Its devices stay behind."""
+        saved = self.monitor.save(SaveDomain(DOM0, domid), actor=actor, why=why)
+        self._sync()
+        return saved
 
     def set_timer(self, domid: int, at_ns: int, vcpu: int = 0) -> None:
         """Let VIRQ_TIMER of a vCPU be signalled, once, when system time reaches ``at_ns``."""
@@ -244,7 +245,7 @@ class XenHost(GuardedHost):
         resource = self.state.resource(identity)
         sectors = resource.size_mib * PAGES_PER_MIB * blkif.SECTORS_PER_PAGE
         disk = self._disks.setdefault(identity, VirtualDisk(sectors, content))
-        link = Link(self.guest(domid), self.guest(DOM0), self._driver_pages(domain, usage, blkif.PAGES))
+        link = self._link(domain, usage, blkif.PAGES)
 
         def mode() -> AccessMode | None:
             return self._mode(domain, identity)
@@ -256,7 +257,7 @@ class XenHost(GuardedHost):
     def connect_vif(self, domid: int, identity: str, mac: str) -> NetDevice:
         """Join a running guest to an attached VLAN; raises BadStateError where it is not."""
         domain, usage = self._attached(domid, identity, ResourceKind.VLAN)
-        link = Link(self.guest(domid), self.guest(DOM0), self._driver_pages(domain, usage, netif.PAGES))
+        link = self._link(domain, usage, netif.PAGES)
         switch = self._switches.setdefault(identity, VlanSwitch())
 
         def attached() -> bool:
@@ -267,6 +268,7 @@ class XenHost(GuardedHost):
             switch.plug(backend)
         except HypervisorUsageError:
             link.disconnect()
+            usage.driver_pages -= netif.PAGES
             raise
         device = NetDevice(link, backend, switch)
         usage.devices[identity] = device
@@ -280,6 +282,7 @@ class XenHost(GuardedHost):
         usage.driver_pages = 0
 
     def _attached(self, domid: int, identity: str, kind: ResourceKind) -> tuple[Domain, _Usage]:
+        self._sync()
         domain = self.state.domain(domid)
         usage = self._usage_of(domain)
         if identity not in domain.attachments or self.state.resource(identity).kind is not kind:
@@ -294,15 +297,16 @@ class XenHost(GuardedHost):
         same = present is not None and present.uuid == domain.uuid
         return present.attachments.get(identity) if present is not None and same else None
 
-    def _driver_pages(self, domain: Domain, usage: _Usage, count: int) -> range:
-        """Take pages for a guest's driver, from the end of its memory downwards."""
+    def _link(self, domain: Domain, usage: _Usage, count: int) -> Link:
+        """Join a guest to Domain-0 by ``count`` pages, taken from the end of its memory downwards."""
         end = domain.memory.end - usage.driver_pages
         if end < count:
             raise OutOfResourceError(
                 "no-memory", f"domain {domain.domid} has no {count} pages for another device"
             )
+        link = Link(self.guest(domain.domid), self.guest(DOM0), range(end - count, end))
         usage.driver_pages += count
-        return range(end - count, end)
+        return link
 
     def _usage_of(self, domain: Domain) -> _Usage:
         return self._usage.setdefault(domain.uuid, _Usage())

@@ -15,6 +15,7 @@ from hypervisor import transition
 from hypervisor.domctl import check_new, destroy, free_domid, guest
 from hypervisor.errors import BadStateError, PolicyMismatch
 from hypervisor.frames import PAGE, Frames, PhysicalMap
+from hypervisor.memory_op import GFN_LIMIT
 from hypervisor.state import DOM0, Domain, DomainStatus, HostState
 from hypervisor.transition import PagePlacement, Transition
 from hypervisor.xenstore import first_values
@@ -151,8 +152,8 @@ def restore(state: HostState, call: RestoreDomain) -> Transition:
 def _memory(saved: SavedDomain, taken: Frames) -> PhysicalMap:
     memory = PhysicalMap()
     for gfn, count in saved.extents:
-        if gfn < 0 or count < 1 or len(memory.within(gfn, count)):
-            raise BadStateError("bad-image", f"{saved.name}: its extents overlap or are empty")
+        if count < 1 or not 0 <= gfn <= GFN_LIMIT - count or len(memory.within(gfn, count)):
+            raise BadStateError("bad-image", f"{saved.name}: its extents overlap, are empty or lie too high")
         part, taken = taken.take(count)
         memory = memory.with_frames(gfn, part)
     return memory

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hypervisor import blkif
+from hypervisor import blkif, netif
 from hypervisor.attach import AttachResource, DetachResource
 from hypervisor.domctl import DestroyDomain
 from hypervisor.errors import AccessDenied, BadStateError, HypervisorUsageError, RingError
@@ -158,6 +158,24 @@ def test_a_destroyed_guest_leaves_its_vlan_and_its_successor_inherits_nothing(
     host.connect_vif(heir, "vlan:1", "00:16:3e:00:00:02")
     with pytest.raises(HypervisorUsageError):
         gone.send(ALL, b"from the grave")
+
+
+def test_the_address_of_a_destroyed_guest_is_free_at_once(host: XenHost, start: Start) -> None:
+    first = attached(host, start("red"), "vlan:1")
+    host.connect_vif(first, "vlan:1", "00:16:3e:00:00:01")
+    host.destroy(first)
+    host.connect_vif(attached(host, start("red"), "vlan:1"), "vlan:1", "00:16:3e:00:00:01")
+
+
+def test_a_connection_that_fails_costs_the_guest_no_memory(host: XenHost, start: Start) -> None:
+    host.connect_vif(attached(host, start("red"), "vlan:1"), "vlan:1", "00:16:3e:00:00:01")
+    second = attached(host, start("red"), "vlan:1")
+    before = host.state
+    for _ in range(host.state.domain(second).memory.pages // netif.PAGES + 1):
+        with pytest.raises(BadStateError, match="in use"):
+            host.connect_vif(second, "vlan:1", "00:16:3e:00:00:01")
+    assert host.state == before
+    host.connect_vif(second, "vlan:1", "00:16:3e:00:00:02")
 
 
 def test_memory_and_time_are_metered(host: XenHost, start: Start) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hypervisor.attach import AttachResource
 from hypervisor.domctl import PauseDomain, RelabelDomain, UnpauseDomain
 from hypervisor.errors import (
     AccessDenied,
@@ -20,7 +21,7 @@ from hypervisor.errors import (
 )
 from hypervisor.host import XenHost
 from hypervisor.savectl import Arrival, RestoreDomain, SavedDomain
-from hypervisor.state import DOM0
+from hypervisor.state import DOM0, AccessMode
 
 if TYPE_CHECKING:
     from acm.policy import Policy
@@ -100,6 +101,29 @@ def test_only_a_paused_guest_is_saved(host: XenHost, start: Start) -> None:
     assert host.state is before
 
 
+def test_a_save_that_is_refused_cuts_no_device(host: XenHost, start: Start) -> None:
+    red = start("red")
+    host.invoke(AttachResource(DOM0, red, "vlan:1", AccessMode.WRITE))
+    vif = host.connect_vif(red, "vlan:1", "00:16:3e:00:00:01")
+    before = host.state
+    with pytest.raises(BadStateError, match="pause it"):
+        host.save(red)
+    assert host.state is before
+    assert host.is_connected(red, vif)
+    vif.send(b"\xff" * 6, b"still there")
+
+
+def test_a_saved_guest_leaves_its_vlan(host: XenHost, start: Start) -> None:
+    red = start("red")
+    host.invoke(AttachResource(DOM0, red, "vlan:1", AccessMode.WRITE))
+    host.connect_vif(red, "vlan:1", "00:16:3e:00:00:01")
+    image = saved(host, red)
+    back = host.invoke(RestoreDomain(DOM0, image, Arrival.RESUME))
+    host.invoke(UnpauseDomain(DOM0, back))
+    host.invoke(AttachResource(DOM0, back, "vlan:1", AccessMode.WRITE))
+    host.connect_vif(back, "vlan:1", "00:16:3e:00:00:01").send(b"\xff" * 6, b"here again")
+
+
 def test_the_trail_tells_who_came_and_went_without_their_memory(host: XenHost, start: Start) -> None:
     guest = host.guest(start("red", "web"))
     guest.write(0, 0, b"top secret")
@@ -120,6 +144,8 @@ def test_the_trail_tells_who_came_and_went_without_their_memory(host: XenHost, s
         {"extents": ((0, 2), (5, 0))},
         {"extents": ((0, 2), (5, -1))},
         {"extents": ((0, 1 << 40),)},
+        {"extents": (((1 << 40) - 1, 2),)},
+        {"extents": ((1 << 70, 1),)},
         {"max_pages": 1},
         {"max_pages": 1 << 40},
         {"pages": ((999, bytes(4096)),)},
