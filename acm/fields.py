@@ -26,7 +26,7 @@ def fields(node: Node, known: Collection[str]) -> Mapping[str, Node]:
     for key, _ in node.entries:
         if key.value not in known:
             names = ", ".join(sorted(known))
-            raise flaw("unknown-key", f"key {key.value[:80]!r} is none of: {names}", key.at)
+            raise flaw("unknown-key", f"key {key.value[:80]!a} is none of: {names}", key.at)
     return {key.value: value for key, value in node.entries}
 
 
@@ -52,7 +52,7 @@ def integer(node: Node, low: int, high: int) -> int:
     if isinstance(node, Items | Table):
         raise _wrong(node, "a number must stand here")
     if not _INTEGER.fullmatch(node.value):
-        raise flaw("bad-value", f"{node.value[:80]!r} is no number: decimal digits, no leading zero", node.at)
+        raise flaw("bad-value", f"{node.value[:80]!a} is no number: decimal digits, no leading zero", node.at)
     value = int(node.value)
     if not low <= value <= high:
         raise flaw("out-of-range", f"{value} is not within {low} to {high}", node.at)
@@ -77,7 +77,7 @@ def name(node: Node, also: str | None = None) -> str:
     """Return a name (``acm.labels.is_name``) that is not one of sHype's own, but for the one in ``also``."""
     value = text(node)
     if not is_name(value):
-        what = f"{value[:80]!r} is no name: 1 to 64 of A-Z a-z 0-9 _ . ( ) - and single blanks inside"
+        what = f"{value[:80]!a} is no name: 1 to 64 of A-Z a-z 0-9 _ . ( ) - and single blanks inside"
         raise flaw("name", what, node.at)
     if is_reserved(value) and value != also:
         raise flaw("reserved-name", f"'{value}' belongs to sHype: choose another name", node.at)

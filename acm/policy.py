@@ -150,7 +150,7 @@ class Policy:
     def _unknown(self, reference: str) -> LabelError:
         return LabelError(
             "unknown-label",
-            f"policy '{self.name}' has no such label: {reference[:80]!r} (see: shype policy show)",
+            f"policy '{self.name}' has no such label: {reference[:80]!a} (see: shype policy show)",
         )
 
 

@@ -87,6 +87,11 @@ def read(data: bytes, roots: Mapping[str, Shape], source: str) -> Element:
     return _Reader(roots, source).read(data)
 
 
+def _of(namespace: str) -> str:
+    """Say which name space an element has, or that it has none."""
+    return f" of name space {namespace[:80]!a}" if namespace else " of no name space"
+
+
 def _mark_at(data: bytes, index: int, source: str) -> Mark:
     """Return the place of a byte; all before it is UTF-8."""
     before = data[:index].decode("utf-8")
@@ -148,9 +153,9 @@ class _Reader:
     def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
         del standalone  # says nothing without a document type
         if version != "1.0":
-            raise self._flaw("xml-version", f"XML {version[:80]!r}: only XML 1.0 is read")
+            raise self._flaw("xml-version", f"XML {version[:80]!a}: only XML 1.0 is read")
         if encoding is not None and encoding.lower() not in {"utf-8", "us-ascii"}:
-            raise self._flaw("encoding", f"encoding {encoding[:80]!r}: write the file in UTF-8")
+            raise self._flaw("encoding", f"encoding {encoding[:80]!a}: write the file in UTF-8")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
@@ -174,9 +179,9 @@ class _Reader:
         known = self._open[-1].shape.children if self._open else self._roots.children
         if name not in known or namespace != self._namespace or namespace not in {"", NAMESPACE}:
             where = f"in '{self._open[-1].name}'" if self._open else "outermost"
-            of = f" of name space {namespace[:80]!r}" if namespace != NAMESPACE and namespace else ""
+            of = _of(namespace) if name in known or namespace not in {"", NAMESPACE} else ""
             may = ", ".join(known) or "text only"
-            what = f"element {name[:80]!r}{of} is not known {where}; there may stand: {may}"
+            what = f"element {name[:80]!a}{of} is not known {where}; there may stand: {may}"
             raise self._flaw("unknown-element", what)
         return name
 
@@ -184,7 +189,7 @@ class _Reader:
         known = shape.attributes if self._open else shape.attributes | _HINTS
         for attribute, value in attributes.items():
             if attribute not in known:
-                what = f"attribute {attribute[:80]!r} of element '{name}' is not known"
+                what = f"attribute {attribute[:80]!a} of element '{name}' is not known"
                 raise self._flaw("unknown-attribute", what)
             if len(value) > MAX_TEXT:
                 raise self._flaw("too-long", f"attribute '{attribute}' is longer than {MAX_TEXT}")
@@ -227,7 +232,7 @@ class _Reader:
         raise flaw("doctype", "a document type is not allowed: remove '<!DOCTYPE ...>'", at)
 
     def _refuse_instruction(self, target: str, _data: str) -> None:
-        raise self._flaw("instruction", f"processing instruction {target[:80]!r} is not allowed")
+        raise self._flaw("instruction", f"processing instruction {target[:80]!a} is not allowed")
 
     def _refuse_cdata(self) -> None:
         raise self._flaw("cdata", "a CDATA section is not allowed: write the text plainly")

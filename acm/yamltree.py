@@ -108,7 +108,7 @@ def flaw(code: str, message: str, at: Mark) -> PolicyFileError:
 
 def not_a_string(node: Bare) -> PolicyFileError:
     """Return the error for an unquoted scalar where a string must stand."""
-    what = f"{node.value[:80]!r} reads as {node.kind}: put it in quotes"
+    what = f"{node.value[:80]!a} reads as {node.kind}: put it in quotes"
     return flaw("not-a-string", what if node.value else "a value is missing", node.at)
 
 
@@ -185,7 +185,7 @@ class _Builder:
             if not isinstance(key, Text):
                 raise flaw("wrong-type", "a key must be a string", key.at)
             if key.value in first:
-                what = f"key {key.value[:80]!r} stands twice, first in line {first[key.value].line}"
+                what = f"key {key.value[:80]!a} stands twice, first in line {first[key.value].line}"
                 raise flaw("duplicate-key", what, key.at)
             first[key.value] = key.at
             value = next(self._events)
@@ -217,11 +217,11 @@ class _Builder:
 
 def _refuse_decoration(event: yaml.Event, at: Mark) -> None:
     if isinstance(event, yaml.AliasEvent):
-        raise flaw("alias", f"alias {str(event.anchor)[:80]!r}: write the value out", at)
+        raise flaw("alias", f"alias {str(event.anchor)[:80]!a}: write the value out", at)
     if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-        raise flaw("anchor", f"anchor {event.anchor[:80]!r}: anchors are not allowed", at)
+        raise flaw("anchor", f"anchor {event.anchor[:80]!a}: anchors are not allowed", at)
     if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
-        raise flaw("tag", f"tag {event.tag[:80]!r}: tags are not allowed, all values are strings", at)
+        raise flaw("tag", f"tag {event.tag[:80]!a}: tags are not allowed, all values are strings", at)
 
 
 def _other_kind(plain: str) -> str | None:

@@ -73,3 +73,24 @@ def test_other_ways_to_write_a_truth_value_are_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["true", "1", "1.5", "2020-01-01", "~", "no"])
 def test_a_number_or_truth_value_is_never_a_string(text: str, read: str) -> None:
     assert code(text, read) == "not-a-string"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\u0430dmin", "'\\u0430dmin' is no name"),
+        ("e\u0301clair", "'e\\u0301clair' is no name"),
+        ('"a\u00a0b"', "'a\\xa0b' is no name"),
+    ],
+    ids=["a letter of another script", "an accent of its own", "a blank that does not break"],
+)
+def test_a_letter_that_looks_like_another_is_shown_for_what_it_is(text: str, shown: str) -> None:
+    with pytest.raises(PolicyFileError) as caught:
+        fields.name(node(text))
+    assert shown in str(caught.value)
+
+
+def test_a_key_that_looks_like_a_known_one_is_shown_for_what_it_is() -> None:
+    with pytest.raises(PolicyFileError) as caught:
+        fields.fields(yamltree.read("k\u0435y: x".encode(), "f"), {"key"})
+    assert r"key 'k\u0435y' is none of: key" in str(caught.value)

@@ -76,6 +76,27 @@ def test_refused(text: str, code: str, line: int | None, column: int | None) -> 
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '<a xmlns="http://www.ibm.com"><b xmlns="">1</b></a>',
+            "element 'b' of no name space is not known in 'a'",
+        ),
+        (
+            '<a><b xmlns="http://www.ibm.com">1</b></a>',
+            "element 'b' of name space 'http://www.ibm.com' is not",
+        ),
+        ('<a><b xmlns="urn:x">1</b></a>', "element 'b' of name space 'urn:x' is not known in 'a'"),
+        ("<a><q/></a>", "element 'q' is not known in 'a'; there may stand: "),
+    ],
+)
+def test_a_known_element_of_another_name_space_is_told_from_an_unknown_one(text: str, said: str) -> None:
+    with pytest.raises(PolicyFileError) as caught:
+        read(text.encode(), ROOTS, "f")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("data", "code", "line", "column"),
     [
         (b"<a>\n<b>\xff</b></a>", "not-utf-8", 2, 4),
