@@ -41,7 +41,7 @@ def main() -> int:
         if given.verb == "shell":
             return run_shell(given.variant, given.command)
         return tell("smoke" if given.verb == "smoke" else "lab")
-    except LabError as error:
+    except (LabError, OSError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -52,7 +52,9 @@ def tell(marker: str) -> int:
     """Build, then tell the stories of a marker; a smoke run without FLASK boots the host that needs none."""
     if not parts.build().hypervisor.flask and marker == "smoke":
         marker = "without_flask"
-    code = pytest.main([str(FOLDER), "-m", marker, "-q", "-s", "-p", "no:cacheprovider"])
+    # The boot disks of runs that went well are not kept: they are large, and /tmp may be small.
+    kept = ("-o", "tmp_path_retention_policy=failed")
+    code = pytest.main([str(FOLDER), "-m", marker, "-q", "-s", "-p", "no:cacheprovider", *kept])
     return int(code)
 
 

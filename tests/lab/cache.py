@@ -25,7 +25,10 @@ def default_folder() -> Path:
     """``SHYPE_LAB_CACHE``, else shype/lab in the user's cache folder."""
     if named := os.environ.get("SHYPE_LAB_CACHE"):
         return Path(named).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shype" / "lab"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "shype" / "lab"
+    except RuntimeError:
+        raise LabError("cache", "this user has no home folder: name a folder by SHYPE_LAB_CACHE") from None
 
 
 class Cache:
@@ -33,7 +36,10 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise LabError("cache", f"{error}; name another folder by SHYPE_LAB_CACHE") from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -50,6 +56,7 @@ class Cache:
                             "cache", f"{self.folder}: another lab builds, and does not end"
                         ) from None
                     time.sleep(0.2)
+            self._sweep()
             yield
 
     def made(self, name: str, made_from: str, make: Callable[[Path], None]) -> Path:
@@ -65,10 +72,17 @@ class Cache:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=f".{name}-") as work:
             new = Path(work) / "new"
             new.mkdir()
-            make(new)
+            with plain_modes():
+                make(new)
             new.rename(target)
         self._forget(name)
         return target
+
+    def _sweep(self) -> None:
+        """Remove what runs that were killed left half made; nobody else is at work."""
+        for left in self.folder.glob(".*-*"):
+            say(f"remove {left.name}, which a run left half made")
+            shutil.rmtree(left)
 
     def _forget(self, name: str) -> None:
         digits = 16
@@ -79,3 +93,13 @@ class Cache:
         ]
         for old in sorted(found, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT:]:
             shutil.rmtree(old)
+
+
+@contextmanager
+def plain_modes() -> Iterator[None]:
+    """Make files as Debian's modes are, whatever the caller's umask: dom0's other users have to read them."""
+    kept = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(kept)

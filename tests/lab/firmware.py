@@ -11,7 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from attest.errors import AttestInputError
 from tests.lab.cache import Cache
+from tests.lab.errors import LabError
 from tests.lab.machine import CODE, DEVICES, HARDWARE, VARIABLES, Machine, Tpm
 from tests.lab.tool import run, say
 from tests.recordings import record_firmware_log as recorder
@@ -28,17 +30,31 @@ def recording(cache: Cache, kernel: Path, busybox: Path) -> Path:
 
     def make(new: Path) -> None:
         say("record the firmware's event log (one boot of plain Linux)")
-        disk = recorder.boot_disk(new, kernel, busybox)
-        second = new / "second.img"
-        with second.open("wb") as file:
-            file.truncate(SECOND_DISK)
-        tpm = Tpm.manufacture(new / "tpm", banks=recorder.BANKS)
-        with Machine(new / "machine", (disk, second), tpm) as running:
-            running.wait_for(recorder.END, SECONDS)
-            found = recorder.read_console(running.said())
-        recorder.check(found, (new / "BOOTX64.EFI").read_bytes())
+        try:
+            log = _record(new, kernel, busybox)
+        except (recorder.RecordingError, AttestInputError) as error:
+            raise LabError("firmware", str(error), _console(new)) from None
         for path in new.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (new / "firmware.bin").write_bytes(found.log)
+        (new / "firmware.bin").write_bytes(log)
 
     return cache.made("firmware", "\n".join(parts), make) / "firmware.bin"
+
+
+def _record(new: Path, kernel: Path, busybox: Path) -> bytes:
+    """Boot plain Linux once, and return the log that its firmware left."""
+    disk = recorder.boot_disk(new, kernel, busybox)
+    second = new / "second.img"
+    with second.open("wb") as file:
+        file.truncate(SECOND_DISK)
+    tpm = Tpm.manufacture(new / "tpm", banks=recorder.BANKS)
+    with Machine(new / "machine", (disk, second), tpm) as running:
+        running.wait_for(recorder.END, SECONDS)
+        found = recorder.read_console(running.said())
+    recorder.check(found, (new / "BOOTX64.EFI").read_bytes())
+    return found.log
+
+
+def _console(new: Path) -> str:
+    console = new / "machine" / "console.log"
+    return console.read_text(errors="replace") if console.exists() else ""

@@ -160,7 +160,7 @@ def booted(
     image = bootdisk.make(boot, folder / "boot.img")
     with Machine(folder / "machine", (image, parts.userland.disk), tpm, variables) as machine:
         machine.wait_for("=== LAB READY")
-        with Shell(machine.shell_socket) as shell:
+        with Shell(machine.shell_socket, machine.said) as shell:
             host = LiveHost(machine, shell, desk, parts, tpm)
             host.timings.dom0 = time.monotonic() - machine.started
             say(f"{folder.name}: dom0 answers {host.timings.dom0:.1f} s after power-on")

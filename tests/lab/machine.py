@@ -6,9 +6,7 @@ Both children die with this process (``PR_SET_PDEATHSIG``), however it ends.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -20,7 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.lab.errors import LabError
-from tests.lab.tool import run
+from tests.lab.tool import die_with_parent, run, say
 from tests.recordings.record_firmware_log import end
 
 FIRMWARE: Final = Path("/usr/share/OVMF")
@@ -33,7 +31,11 @@ GUEST_ADDRESS: Final = "192.0.2.15"
 AGENT_PORT: Final = 4433
 BANKS: Final = ("sha256",)
 BOOT_SECONDS: Final = 300
-PR_SET_PDEATHSIG: Final = 1
+START_SECONDS: Final = 120
+"""For swtpm and for QEMU to be there; either takes less than a second where nobody else wants the disk."""
+STARTS: Final = 3
+SOCKET_BYTES: Final = 107
+"""The longest path of a Unix socket (unix(7)), without its final zero."""
 
 HARDWARE: Final = (
     *("-machine", "q35,accel=tcg", "-cpu", "qemu64", "-smp", "1", "-m", str(MEMORY), "-display", "none"),
@@ -47,6 +49,14 @@ DEVICES: Final = (
     *("-device", "e1000,netdev=n0,mac=52:54:00:12:34:56"),
 )
 """What the firmware sees, and in part measures: the boot disk, dom0's disk, TPM, network."""
+
+
+PORT_TAKEN: Final = "Could not set up host forwarding rule"
+"""What QEMU says when somebody took the port between our look at it and QEMU's start."""
+
+
+class PortTakenError(LabError):
+    """QEMU could not have the port that was free a moment ago."""
 
 
 @dataclass(slots=True)
@@ -108,11 +118,16 @@ class Machine:
         self._sockets = Path()
 
     def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._ends.close()
-            raise
+        for number in range(1, STARTS + 1):
+            try:
+                self._start()
+            except BaseException as error:
+                self._ends.close()
+                if not (isinstance(error, PortTakenError) and number < STARTS):
+                    raise
+                say(f"port {self.port} was taken by somebody else meanwhile: once more")
+            else:
+                break
         return self
 
     def __exit__(
@@ -122,20 +137,21 @@ class Machine:
 
     def _start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Paths of Unix sockets are short (108 bytes), those of test folders are not.
-        self._sockets = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="lab-")))
+        self._swtpm = self._qemu = None
+        self.console.unlink(missing_ok=True)
+        self._sockets = Path(self._ends.enter_context(short_folder()))
         control = self._sockets / "tpm"
         self._swtpm = self._child(
             *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self._tpm.folder / 'state'}"),
             *("--ctrl", f"type=unixio,path={control}", "--terminate"),
             log="swtpm.log",
         )
-        self._wait(control.exists, 10, "swtpm")
+        self._wait(control.exists, START_SECONDS, "swtpm")
         shutil.copy(self._variables, self.folder / "vars.fd")
         self.port = free_port()
         self.started = time.monotonic()
         self._qemu = self._child("qemu-system-x86_64", *self._arguments(control), log="qemu.log")
-        self._wait(self.shell_socket.exists, 20, "qemu-system-x86_64")
+        self._wait(self.shell_socket.exists, START_SECONDS, "qemu-system-x86_64")
 
     def _arguments(self, control: Path) -> list[str]:
         flash = "if=pflash,format=raw"
@@ -196,7 +212,8 @@ class Machine:
                     log = (self.folder / f"{name}.log").read_text(errors="replace")
                     if done():
                         return
-                    raise LabError(what, f"{name} ended with {child.returncode}: {log[-300:]}", self.said())
+                    kind = PortTakenError if PORT_TAKEN in log else LabError
+                    raise kind(what, f"{name} ended with {child.returncode}: {log[-300:]}", self.said())
             if time.monotonic() > deadline:
                 raise LabError(what, f"not within {seconds:.0f} s", self.said())
             time.sleep(0.1)
@@ -208,14 +225,17 @@ class Machine:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509
+                preexec_fn=die_with_parent,  # noqa: PLW1509
             )
         self._ends.callback(end, child)
         return child
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def short_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for Unix sockets: their paths are short, and TMPDIR may be long."""
+    longest = len("/lab-12345678/console")
+    fits = len(tempfile.gettempdir().encode()) + longest <= SOCKET_BYTES
+    return tempfile.TemporaryDirectory(prefix="lab-", dir=None if fits else "/tmp")
 
 
 def free_port() -> int:

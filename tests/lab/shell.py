@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +15,8 @@ from typing import Final, Self
 
 from tests.lab.errors import LabError
 
-SECONDS: Final = 120
-GREETING_SECONDS: Final = 60
+SECONDS: Final = 300
+GREETING_SECONDS: Final = 120
 _HEAD: Final = re.compile(rb"RC (\d+) (\d+)\n")
 
 
@@ -29,8 +31,11 @@ class Answer:
 class Shell:
     """The lab's door into a dom0 that is up."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, said: Callable[[], str]) -> None:
+        """Connect; ``said`` gives what the console has said, for the end of it to be shown with a failure."""
+        self._said = said
         self._line = socket.socket(socket.AF_UNIX)
+        self._line.settimeout(SECONDS)
         self._line.connect(str(path))
         self._buffer = b""
         self._greet()
@@ -38,14 +43,13 @@ class Shell:
     def _greet(self) -> None:
         """Wait until somebody listens: what is sent before that is lost or echoed."""
         deadline = time.monotonic() + GREETING_SECONDS
+        self._line.settimeout(0.5)
         while b"LABD\n" not in self._buffer:
-            self._line.sendall(b"\n")
-            self._line.settimeout(0.5)
-            try:
+            if time.monotonic() > deadline:
+                raise LabError("dom0", f"nobody listens in dom0 within {GREETING_SECONDS} s", self._said())
+            with contextlib.suppress(TimeoutError):
+                self._line.sendall(b"\n")
                 self._buffer += self._line.recv(65536)
-            except TimeoutError:
-                if time.monotonic() > deadline:
-                    raise LabError("dom0", f"nobody listens in dom0 within {GREETING_SECONDS} s") from None
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +88,7 @@ class Shell:
         try:
             part = self._line.recv(65536)
         except TimeoutError:
-            raise LabError("dom0", f"{command!r} did not end in time") from None
+            raise LabError("dom0", f"{command!r} did not end in time", self._said()) from None
         if not part:
-            raise LabError("dom0", f"the machine went away during {command!r}")
+            raise LabError("dom0", f"the machine went away during {command!r}", self._said())
         self._buffer += part

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.lab.errors import LabError
 
-SECONDS: Final = 120
+SECONDS: Final = 600
+"""A bound, no expectation: on an idle machine none of these programs takes ten seconds."""
+ADMINISTRATION: Final = ("/usr/sbin", "/sbin")
+"""Where mkfs and depmod are, for users whose PATH leaves it out."""
+LAST_BYTES: Final = 1 << 16
+PR_SET_PDEATHSIG: Final = 1
+LIBC: Final = ctypes.CDLL(None)
 BEGAN: Final = time.monotonic()
 
 
 def run(
     *command: str | Path,
     cwd: Path | None = None,
-    environment: Mapping[str, str] | None = None,
     log: Path | None = None,
     seconds: float = SECONDS,
-    path: Sequence[str] = ("/usr/sbin", "/sbin"),
+    alone: bool = False,
 ) -> str:
     """Run a program to its end and return what it printed; raises LabError with its last words.
 
-    ``log`` takes the output instead, for programs that print much.
+    ``log`` takes the output instead, for programs that print much. ``alone`` keeps our environment from it,
+    such as the variables of a ``make`` that we were started by. The program dies with this process.
     """
     words = [str(word) for word in command]
-    found = os.pathsep.join((os.environ.get("PATH", os.defpath), *path))
-    env = {**os.environ, "LC_ALL": "C", "PATH": found, **(environment or {})}
+    own = {} if alone else os.environ
+    env = {
+        **own,
+        "LC_ALL": "C",
+        "PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), *ADMINISTRATION)),
+    }
     output = subprocess.PIPE if log is None else log.open("w", errors="replace")
     try:
         done = subprocess.run(
@@ -44,18 +55,30 @@ def run(
             errors="replace",
             timeout=seconds,
             check=False,
+            preexec_fn=die_with_parent,
         )
-    except FileNotFoundError:
-        raise LabError(words[0], "is not installed") from None
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError) and error.filename == words[0]
+        what = "is not installed" if missing else f"cannot be run: {error}"
+        raise LabError(words[0], what) from None
     except subprocess.TimeoutExpired:
-        raise LabError(words[0], f"did not end within {seconds:.0f} s") from None
+        raise LabError(words[0], f"did not end within {seconds:.0f} s", _tail(log)) from None
     finally:
         if not isinstance(output, int):
             output.close()
     if done.returncode != 0:
-        last = (done.stderr or "").strip() or (done.stdout or "").strip() if log is None else log.read_text()
+        last = (done.stderr or "").strip() or (done.stdout or "").strip() if log is None else _tail(log)
         raise LabError(words[0], f"exit code {done.returncode}: {' '.join(words[1:4])}", last)
     return done.stdout or ""
+
+
+def _tail(log: Path | None) -> str:
+    return "" if log is None else log.read_bytes()[-LAST_BYTES:].decode(errors="replace")
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it ends, however that ends."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def say(text: str) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 from tests.lab.cache import Cache
 from tests.lab.debian import Apt, unpack
 from tests.lab.errors import LabError
+from tests.lab.network import persistent
 from tests.lab.tool import run, say
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -74,11 +75,13 @@ def interpreter() -> None:
 
 def our_digest() -> str:
     """Return a digest of all our files that get into dom0."""
-    listed = run("git", "ls-files", "-co", "--exclude-standard", *OURS, "pyproject.toml", cwd=REPOSITORY)
+    files = [REPOSITORY / "pyproject.toml"]
+    for name in OURS:
+        files += [path for path in (REPOSITORY / name).rglob("*") if path.is_file()]
     total = hashlib.sha256()
-    for name in sorted(listed.splitlines()):
-        path = REPOSITORY / name
-        if path.is_file():
+    for path in sorted(files):
+        name = path.relative_to(REPOSITORY)
+        if "__pycache__" not in name.parts:
             total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
@@ -120,11 +123,8 @@ def _applets(tree: Path) -> None:
 
 
 def _pip(*words: str | Path) -> None:
-    run(
-        *(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words),
-        cwd=REPOSITORY,
-        seconds=PIP_SECONDS,
-    )
+    command = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words)
+    persistent(f"pip {words[0]}", lambda: run(*command, cwd=REPOSITORY, seconds=PIP_SECONDS))
 
 
 def _dependencies(new: Path, tree: Path) -> None:
@@ -137,9 +137,12 @@ def _dependencies(new: Path, tree: Path) -> None:
 
 
 def _compile(tree: Path, *folders: str) -> None:
-    """Compile ahead: dom0's disk is read-only, and slow to compile on."""
+    """Compile ahead: dom0's disk is read-only, and slow to compile on.
+
+    One process: several need semaphores, and with them a /dev/shm.
+    """
     run(
-        *(sys.executable, "-m", "compileall", "-q", "-j", "2", "--invalidation-mode", "unchecked-hash"),
+        *(sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"),
         *("-s", tree, "-p", "/"),
         *(tree / folder for folder in folders),
         seconds=PIP_SECONDS,

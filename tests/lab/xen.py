@@ -95,11 +95,11 @@ def _build(new: Path, apt: Apt) -> None:
     (tree / "xen" / ".config").write_text((tree / "debian" / "xen-kconfig").read_text() + OPTIONS)
     log = new / "build.log"
     make = ("make", "-C", tree / "xen", *STAMPS)
-    run(*make, "olddefconfig", log=log, seconds=BUILD_SECONDS)
+    run(*make, "olddefconfig", log=log, seconds=BUILD_SECONDS, alone=True)
     kept = (tree / "xen" / ".config").read_text()
     if "CONFIG_XSM_FLASK=y" not in kept or "CONFIG_XSM_FLASK_POLICY=y" in kept:
         raise LabError("xen", "its configuration did not take the FLASK options")
-    run(*make, "-j2", log=log, seconds=BUILD_SECONDS)
+    run(*make, "-j2", log=log, seconds=BUILD_SECONDS, alone=True)
     _policy(tree, new / "xenpolicy")
     module = tree / "tools" / "flask" / "policy" / "modules" / "domU.te"
     module.write_text(module.read_text() + OTHER_POLICY)
@@ -126,6 +126,7 @@ def _policy(tree: Path, target: Path) -> None:
     run(
         *("make", "-C", tree / "tools" / "flask" / "policy", "-f", "Makefile.common"),
         *(f"FLASK_BUILD_DIR={build}", "XEN_FULLVERSION=lab", f"BEST_POLICY_VER={POLICY_VERSION}"),
+        alone=True,
     )
     shutil.copy(build / "xenpolicy-lab", target)
     shutil.rmtree(build)

@@ -36,7 +36,7 @@ FIRMWARE: Final = Path("/usr/share/OVMF")
 BANKS: Final = ("sha1", "sha256", "sha384")
 MODULES: Final = ("tpm", "part_gpt", "fat", "serial", "search", "search_fs_file", "normal", "echo", "chain")
 BOOT_SECONDS: Final = 300
-TOOL_SECONDS: Final = 60
+TOOL_SECONDS: Final = 300
 IMAGE_BYTES: Final = 96 << 20
 LOG_BYTES: Final = 1 << 20
 END: Final = "=== SHYPE END"
