@@ -16,6 +16,7 @@ import h11
 from attest.agent_documents import MAX_REQUEST, AgentRefusal
 from shype.agent.frames import Action
 
+HTTP: Final = b"1.1"
 MAX_HEAD: Final = 8 * 1024
 """Bytes of a request line and its headers."""
 MAX_REQUESTS: Final = 16
@@ -161,6 +162,8 @@ _GOES_ON: Final = frozenset({"ok", "busy", "pcrs-moving", "host-refused", "host-
 
 
 def _route(head: h11.Request) -> Action:
+    if head.http_version != HTTP:
+        raise _Refused("message-malformed", "an agent speaks HTTP/1.1 alone")
     found = ROUTES.get(head.target)
     if found is None:
         raise _Refused("no-such-resource", "an agent has endorsement, activate and evidence under /v1/")

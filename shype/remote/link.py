@@ -30,6 +30,8 @@ CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 90.0
 """For a whole answer; a hardware TPM signs in a second, and others may ask too."""
 MAX_HEAD: Final = 16 * 1024
+MAX_INTERIM: Final = 8
+"""Answers before the answer (1xx; RFC 9110, 15.2). An agent sends none, and a server without end could."""
 CHUNK: Final = 1 << 16
 DEFAULT_PORT: Final = 443
 _NAME: Final = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
@@ -147,12 +149,14 @@ class AgentLink:
         deadline = time.monotonic() + ANSWER_SECONDS
         self._tls.settimeout(ANSWER_SECONDS)
         self._tls.sendall(self._request(path, body))
-        status, headers, found = 0, list[tuple[bytes, bytes]](), bytearray()
+        status, headers, found, interim = 0, list[tuple[bytes, bytes]](), bytearray(), 0
         while not isinstance(event := self._event(deadline), h11.EndOfMessage):
             if isinstance(event, h11.Response):
                 status, headers = event.status_code, list(event.headers)
             elif isinstance(event, h11.Data):
                 found += event.data
+            elif (interim := interim + 1) > MAX_INTERIM:
+                raise AnswerError(f"{self._place}: more than {MAX_INTERIM} interim answers")
             if len(found) > limit:
                 raise AnswerError(f"{self._place}: an answer of more than {limit} bytes")
         return status, headers, bytes(found)
@@ -160,7 +164,10 @@ class AgentLink:
     def _event(self, deadline: float) -> object:
         """Return the next event of the answer; raises OSError at the end of the connection or of the time."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._tls.settimeout(max(deadline - time.monotonic(), 0.001))
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._tls.settimeout(left)
             received = self._tls.recv(CHUNK)
             if not received and not self._http.trailing_data[0]:
                 raise ConnectionResetError("it ended before it answered")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import shutil
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -419,3 +421,66 @@ class TestWhatAServerMayDoToUs:
         with puppet(lambda _path, _body: (200, {}, b"x" * 1000)) as front:
             outcome = enrolled.verify(front.url)
         assert (outcome.exit, codes(outcome)) == (4, ["host-quiet"])
+
+    def test_interim_answers_without_end(self, enrolled: Party) -> None:
+        """None of them is the answer, each is well-formed and small, and each may be followed by another."""
+        interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+        with puppet(lambda _path, _body: interim * (remote_link.MAX_INTERIM + 1)) as front:
+            outcome = enrolled.verify(front.url)
+        assert (outcome.exit, codes(outcome)) == (3, ["answer-malformed"])
+        assert "interim" in outcome.document["reasons"][0]["detail"]
+
+    def test_a_few_interim_answers_are_passed_over(self, enrolled: Party, standing: Booted) -> None:
+        act = host_that(standing)
+        with puppet(act) as front:
+            act.holder.append(front)  # type: ignore[attr-defined]
+
+            def late(path: str, body: bytes) -> bytes:
+                _, _, evidence = act(path, body)
+                head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(evidence)
+                return b"HTTP/1.1 100 Continue\r\n\r\n" * 2 + head + evidence
+
+            with puppet(late) as patient:
+                act.holder[0] = patient  # type: ignore[attr-defined]
+                outcome = enrolled.verify(patient.url)
+        assert outcome.exit == 0, outcome.out
+
+    @pytest.mark.parametrize(
+        ("status", "headers"),
+        [
+            (301, {"location": "https://127.0.0.1:1/v1/evidence"}),
+            (307, {"location": "/v1/evidence"}),
+            (200, {"content-encoding": "gzip"}),
+            (206, {"content-range": "bytes 0-1/2"}),
+        ],
+        ids=["redirect", "redirect to itself", "compressed", "a part"],
+    )
+    def test_an_answer_of_another_kind_is_not_followed(
+        self, enrolled: Party, status: int, headers: dict[str, str]
+    ) -> None:
+        packed = gzip.compress(b'{"schema": "shype.evidence/1"}')
+        with puppet(lambda _path, _body: (status, headers, packed)) as front:
+            outcome = enrolled.verify(front.url)
+        assert outcome.exit == 3, outcome.out
+        assert len(front.asked) == 1
+
+    def test_two_documents_in_one_answer(self, enrolled: Party, standing: Booted) -> None:
+        act = host_that(standing, alter=lambda evidence: evidence + evidence)
+        with puppet(act) as front:
+            act.holder.append(front)  # type: ignore[attr-defined]
+            outcome = enrolled.verify(front.url)
+        assert outcome.exit == 3, outcome.out
+
+
+def test_a_proxy_in_the_environment_is_not_asked(
+    enrolled: Party, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host is asked over a connection of one's own: what stands in between would be a relay."""
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        trap.settimeout(0.0)
+        for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{trap.getsockname()[1]}")
+        outcome = enrolled.verify(agent.url)
+        with pytest.raises(BlockingIOError):
+            trap.accept()
+    assert outcome.exit == 0, outcome.out
