@@ -1,4 +1,8 @@
-"""An IMA list of 100,000 entries, all in the policy, beside Keylime; growth and memory up to 1,000,000."""
+"""An IMA list of 100,000 entries, all in the policy, beside Keylime; growth and memory up to 1,000,000.
+
+Both sides read the same reference values from JSON, in an order that is not that of the list: a host runs its
+programs in its own order, and a policy that lies in memory as the list does is found too quickly.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Final
 
 from attest.ima.appraise import appraise_list
 from attest.ima.policy import RuntimePolicy
+from attest.ima.reference import FileReference
 from tests.attest.ima.build import digest, field
 from tests.bench.keylime_peer import worker
 from tests.bench.measure import Pair, Side, Size
@@ -26,20 +32,32 @@ PIECE: Final = 1 << 16
 PCR: Final = 10
 
 
-def write(path: Path, entries: int, files: int) -> tuple[RuntimePolicy, bytes]:
-    """Write an ASCII list of ``ima-ng`` with SHA-1 template digests; return policy and SHA-256 PCR."""
-    value, allowed = bytes(32), set()
+def write(path: Path, entries: int, files: int) -> tuple[dict[str, list[str]], bytes]:
+    """Write an ASCII list of ``ima-ng`` with SHA-1 template digests; return the files and the SHA-256 PCR."""
+    value, known = bytes(32), {}
     with path.open("wb") as out:
         for number in range(entries):
             name = b"boot_aggregate" if not number else b"/usr/lib/x86_64/lib%07d.so" % (number % files)
             content = digest(name)
             data = field(content) + field(name + b"\0")
             template = hashlib.sha1(data, usedforsecurity=False).hexdigest()
-            shown = b"sha256:" + content[8:].hex().encode()
-            out.write(b"10 %s ima-ng %s %s\n" % (template.encode(), shown, name))
+            shown = content[8:].hex()
+            out.write(b"10 %s ima-ng sha256:%s %s\n" % (template.encode(), shown.encode(), name))
             value = hashlib.sha256(value + hashlib.sha256(data).digest()).digest()
-            allowed.add((name, shown))
-    return RuntimePolicy(frozenset(allowed)), value
+            known[name.decode()] = [shown]
+    return known, value
+
+
+def read(digests: Path) -> RuntimePolicy:
+    """Read the policy from a file with path -> digests."""
+    return FileReference.of({"files": json.loads(digests.read_text()), "any_path": []}).policy()
+
+
+def shuffled(known: dict[str, list[str]]) -> str:
+    """Return them as JSON, in an order of their own."""
+    names = list(known)
+    Random(1).shuffle(names)
+    return json.dumps({name: known[name] for name in names})
 
 
 def appraise(path: Path, policy: RuntimePolicy, value: bytes, entries: int) -> None:
@@ -56,10 +74,9 @@ def check(folder: Path, size: Size) -> Iterator[Pair]:
     """The list as a file; Keylime has it in memory, as its verifier does."""
     entries = ENTRIES[size]
     path, digests = folder / "list", folder / "policy"
-    policy, value = write(path, entries, entries)
-    digests.write_text(
-        json.dumps({name.decode(): [shown.partition(b":")[2].decode()] for name, shown in policy.allowed})
-    )
+    known, value = write(path, entries, entries)
+    digests.write_text(shuffled(known))
+    policy = read(digests)
     files = {"path": str(path), "policy": str(digests), "pcr": value.hex()}
     with worker(folder, size, work="ima", **files) as other:
         facts = growth(folder, size)
@@ -85,7 +102,10 @@ def main(path: Path, entries: int) -> None:
     import resource
     import time
 
-    policy, value = write(path, entries, FILES)
+    known, value = write(path, entries, FILES)
+    digests = path.with_suffix(".policy")
+    digests.write_text(shuffled(known))
+    policy = read(digests)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = time.process_time_ns()
     appraise(path, policy, value, entries)
