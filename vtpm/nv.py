@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from tpm2_pytss.constants import ESYS_TR, TPMA_NV
+from tpm2_pytss.constants import ESYS_TR, TPM2_NT, TPMA_NV
 from tpm2_pytss.types import TPM2B_NV_PUBLIC
 
 from vtpm.errors import ResponseError, VtpmUsageError
@@ -33,6 +35,36 @@ _PUBLISHED: Final = int(
     | TPMA_NV.AUTHREAD
     | TPMA_NV.NO_DA
 )
+_OWNED: Final = int(TPMA_NV.OWNERWRITE | TPMA_NV.OWNERREAD | TPMA_NV.AUTHREAD | TPMA_NV.NO_DA)
+_KIND: Final = {False: int(TPMA_NV.WRITEALL), True: int(TPM2_NT.COUNTER) << 4}
+COUNTER_SIZE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """An index of the TPM's owner: everybody may read it, who has the owner's authorisation may write it.
+
+    Its password is empty, so that no failure to read it counts towards the TPM's lockout, and a lockout does
+    not keep anybody from it. ``size`` bytes are written at once; a ``counter`` is a u64 that only grows.
+    """
+
+    index: int
+    size: int = COUNTER_SIZE
+    counter: bool = False
+
+    def public(self, *, written: bool = False) -> bytes:
+        """Return its TPMS_NV_PUBLIC (Part 2, 13.5)."""
+        attributes = _OWNED | _KIND[self.counter] | (int(TPMA_NV.WRITTEN) if written else 0)
+        return Writer().u32(self.index).u16(Alg.SHA256).u32(attributes).sized(b"").u16(self.size).done()
+
+
+class Found(StrEnum):
+    """What a TPM has under the handle of a ``Space``; ``FOREIGN`` is an index unlike it in anything."""
+
+    ABSENT = "absent"
+    FOREIGN = "foreign"
+    UNWRITTEN = "unwritten"
+    WRITTEN = "written"
 
 
 class Nv:
@@ -75,6 +107,44 @@ class Nv:
                 self._esapi.nv_write_lock(handle, auth_handle=ESYS_TR.PLATFORM)
             finally:
                 self._esapi.tr_close(handle)
+
+    def authorise_owner(self, authorisation: bytes) -> None:
+        """Take the owner's authorisation, which is empty until somebody sets it; it is not tried here."""
+        self._esapi.tr_set_auth(ESYS_TR.OWNER, authorisation)
+
+    def find(self, space: Space) -> Found:
+        """Tell what is under the handle of ``space``, by all of its public area."""
+        try:
+            with self._call(f"NV_ReadPublic {space.index:#x}"), self._opened(space.index) as handle:
+                public, _ = self._esapi.nv_read_public(handle)
+                found = public.marshal()[2:]
+        except ResponseError as error:
+            if error.code != "absent":
+                raise
+            return Found.ABSENT
+        if found == space.public(written=True):
+            return Found.WRITTEN
+        return Found.UNWRITTEN if found == space.public() else Found.FOREIGN
+
+    def define(self, space: Space) -> None:
+        """Make an index of the owner, not written yet; ``ResponseError`` where the handle is in use."""
+        with self._call(f"NV_DefineSpace {space.index:#x}"):
+            wanted, _ = TPM2B_NV_PUBLIC.unmarshal(Writer().sized(space.public()).done())
+            self._esapi.tr_close(self._esapi.nv_define_space(None, wanted, auth_handle=ESYS_TR.OWNER))
+
+    def write(self, space: Space, data: bytes) -> None:
+        """Write all of an index of the owner that is no counter."""
+        with self._call(f"NV_Write {space.index:#x}"), self._opened(space.index) as handle:
+            self._esapi.nv_write(handle, data, 0, auth_handle=ESYS_TR.OWNER)
+
+    def increment(self, space: Space) -> None:
+        """Add one to a counter of the owner.
+
+        The first time it becomes one more than the highest count that this TPM has ever had in any counter,
+        those that were taken away included (Part 3, 31.8).
+        """
+        with self._call(f"NV_Increment {space.index:#x}"), self._opened(space.index) as handle:
+            self._esapi.nv_increment(handle, auth_handle=ESYS_TR.OWNER)
 
     def _remove(self, index: int) -> None:
         try:
