@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from shype.cli.verb import Verbs, add_verb
+from shype.errors import ShypeUsageError
 from shype.report import Exit, Report
 
 _BOOT = """\
@@ -16,7 +17,9 @@ in the foreground until shype host poweroff, SIGTERM or SIGINT.
 With --xen HOST it takes over the Domain-0 that it runs in: nothing boots, the folder is
 made if it is missing, the first act's runtime log goes on, and --boot holds the kernels
 and ramdisks of guests. What Xen runs is compared with what was launched every --poll
-seconds; at the end all launched domains end.
+seconds; at the end all launched domains end. HOSTDIR lies on a disk that lasts where past
+runs count: the TPM knows the newest history by indices of its owner, whose authorisation
+(default: empty) is in the file --owner-auth, and shype host begin-history makes them.
 
 Example:
   shype host init /tmp/h
@@ -35,11 +38,16 @@ def register(verbs: Verbs) -> None:
     boot.add_argument(
         "--poll", type=_seconds, default=3.0, metavar="S", help="with --xen: 0.1 to 60 (default: 3)"
     )
+    boot.add_argument(
+        "--owner-auth", type=Path, metavar="FILE", help="with --xen: authorisation of the TPM's owner"
+    )
 
 
 def _boot(arguments: argparse.Namespace) -> Report:
     if arguments.xen is not None:
         return _boot_xen(arguments)
+    if arguments.owner_auth is not None:
+        raise ShypeUsageError("--owner-auth goes with --xen: an embedded host has a TPM of its own")
 
     from shype.host.embedded import EmbeddedHost
     from shype.host.model_verbs import ModelVerbs
@@ -63,9 +71,11 @@ def _boot_xen(arguments: argparse.Namespace) -> Report:
     from shype.files import read
     from shype.host.dom0 import Dom0, Dom0Host
     from shype.host.service import serve
+    from shype.ownerauth import read_owner_auth
 
+    owner = read_owner_auth(arguments.owner_auth) if arguments.owner_auth is not None else b""
     description = read(packaged.find(arguments.xen, "hosts"), MAX_SIZE)
-    places = Dom0(images=arguments.boot, poll_seconds=arguments.poll)
+    places = Dom0(images=arguments.boot, poll_seconds=arguments.poll, owner=owner)
     where = sys.stderr if arguments.json else sys.stdout
     with Dom0Host(arguments.folder, description, places) as host:
         name = host.description.name

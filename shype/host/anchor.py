@@ -19,7 +19,8 @@ INDICES: Final = (0x0140_5348, 0x0140_5349)
 """In the range that the platform's manufacturer owns (TCG Registry of Reserved TPM 2.0 Handles, 2.2)."""
 NV_UNINITIALIZED: Final = 0x14A
 """TPM_RC_NV_UNINITIALIZED: the index is there and was never written (Part 2, 6.6.3)."""
-_ANCHOR: Final = struct.Struct(">QQ32s")
+RECORD: Final = struct.Struct(">QQ32s")
+"""Of an anchor: a count, the sequence of the history, its SHA-256."""
 
 
 class TpmAnchor:
@@ -36,7 +37,7 @@ class TpmAnchor:
         """Make this the newest anchor; raises OSError where the TPM fails."""
         count, newest, _ = self._newest()
         index = next(each for each in INDICES if each != newest)
-        data = _ANCHOR.pack(count + 1, anchor.sequence, bytes.fromhex(anchor.digest))
+        data = RECORD.pack(count + 1, anchor.sequence, bytes.fromhex(anchor.digest))
         try:
             self._nv.publish(index, data)
         except (ResponseError, ProcessError) as error:
@@ -47,9 +48,9 @@ class TpmAnchor:
         found: tuple[int, int | None, Anchor | None] = (0, None, None)
         for index in INDICES:
             raw = self._raw(index)
-            if raw is None or len(raw) != _ANCHOR.size:
+            if raw is None or len(raw) != RECORD.size:
                 continue
-            count, sequence, digest = _ANCHOR.unpack(raw)
+            count, sequence, digest = RECORD.unpack(raw)
             if count > found[0]:
                 found = (count, index, Anchor(sequence, digest.hex()))
         return found

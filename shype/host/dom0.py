@@ -42,8 +42,10 @@ from hypervisor.xen.survey import survey
 from hypervisor.xlconfig import DomainConfig
 from shype.errors import ShypeUsageError
 from shype.firstact import LOG, hypervisor_report
+from shype.host import past_runs
 from shype.host.folder import AUDIT_LOG, VTPMS, owned
 from shype.host.guests import Guests, new_manager
+from shype.host.owner_anchor import OwnerAnchor
 from shype.host.running import PCR_DOMAINS, PCR_POLICY, RunningHost
 from shype.host.tpm import DeviceTpm
 from shype.host.update import NO_WISHES, Wishes
@@ -64,7 +66,7 @@ class Dom0:
 
     ``images`` holds the guests' kernels and ramdisks, ``log`` is the first act's, ``ima`` the kernel's list,
     which evidence holds if it is there. ``driver`` makes the driver from the FLASK contexts of labels,
-    ``tpm`` opens the TPM.
+    ``tpm`` opens the TPM, whose owner's authorisation is ``owner``.
     """
 
     images: Path
@@ -75,6 +77,7 @@ class Dom0:
     tpm: Callable[[], contextlib.AbstractContextManager[CommandChannel]] = field(
         default=lambda: RawDevice.open(DEVICE)
     )
+    owner: bytes = field(default=b"", repr=False)
 
 
 class Dom0Host(RunningHost[GuardedXen]):
@@ -109,7 +112,8 @@ class Dom0Host(RunningHost[GuardedXen]):
     def _take_over(self) -> None:
         self._driver = self._dom0.driver(self.description.flask)
         self._driver.name(DOM0)  # a toolstack that does not answer is known now, not at the first launch
-        self.tpm = self._ends.enter_context(DeviceTpm(self._ends.enter_context(self._dom0.tpm())))
+        channel = self._ends.enter_context(self._dom0.tpm())
+        self.tpm = self._ends.enter_context(DeviceTpm(channel, self._dom0.owner))
         self.log = self._ends.enter_context(RuntimeLog(self._dom0.log, self.tpm.extend, self.tpm.read))
         self._reported = self._first_report()
         manager = new_manager(self.folder / VTPMS, self.description.name)
@@ -241,9 +245,15 @@ class Dom0Host(RunningHost[GuardedXen]):
         return (lambda: _measurement_list(path)) if path.exists() else None
 
     def _new_xen(self, description: HostDescription, policy: Policy) -> GuardedXen:
-        # Past runs need an NV index under the platform's authority, which firmware has locked here; without
-        # a history a policy that counts them refuses every start.
-        return GuardedXen(description, policy, self._driver, trail=self.trail, clock=time.time_ns)
+        return GuardedXen(
+            description,
+            policy,
+            self._driver,
+            trail=self.trail,
+            clock=time.time_ns,
+            history=past_runs.kept(self.folder, OwnerAnchor(self.tpm.tpm.nv)),
+            measure_history=self._measure_history,
+        )
 
     def _new_launcher(self, xen: GuardedXen) -> Launcher:
         return Launcher(

@@ -153,7 +153,7 @@ class EmbeddedHost(RunningHost[XenHost]):
             trail=self.trail,
             clock=time.time_ns,
             history=past_runs.open_store(self.folder, self.tpm.tpm.nv, self.note),
-            measure_history=lambda history: self.log.append(PCR_POLICY, past_runs.event(history)),
+            measure_history=self._measure_history,
         )
 
     def _new_launcher(self, xen: XenHost) -> Launcher:

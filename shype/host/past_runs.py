@@ -1,4 +1,4 @@
-"""The history of past runs on an embedded host: kept in folder and TPM, measured into PCR 12, and shown."""
+"""The history of past runs on a host: kept in folder and TPM, measured into PCR 12, and shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from acm.history import ORIGIN_SIZE, History
 from attest.runtime_events import HistoryInForce
 from hypervisor.guarded import GuardedHost
-from hypervisor.history_store import FileHistoryStore
+from hypervisor.history_store import AnchorKeeper, FileHistoryStore
 from shype.host.anchor import TpmAnchor
 from shype.report import Exit, Json, Report
 from vtpm.nv import Nv
@@ -18,12 +18,18 @@ from vtpm.nv import Nv
 HISTORY: Final = "history"
 
 
-def open_store(folder: Path, nv: Nv, note: Callable[[str, str], None]) -> FileHistoryStore:
-    """Return the store of past runs; a host that has neither history nor anchor is new, and begins one.
+def kept(folder: Path, anchors: AnchorKeeper) -> FileHistoryStore:
+    """Return the store of past runs in a host's folder, as it is."""
+    return FileHistoryStore(folder / HISTORY, anchors)
 
-    ``note`` records that in the audit trail before it is done.
+
+def open_store(folder: Path, nv: Nv, note: Callable[[str, str], None]) -> FileHistoryStore:
+    """Return the store of past runs of an embedded host; one that has neither history nor anchor begins one.
+
+    Such a host is new: its own platform authority alone can take the anchor away. ``note`` records that it
+    begins a history, before it does.
     """
-    store = FileHistoryStore(folder / HISTORY, TpmAnchor(nv))
+    store = kept(folder, TpmAnchor(nv))
     if store.load() == (None, None):
         note("history", "a history of past runs is begun: this host has none")
         store.begin(os.urandom(ORIGIN_SIZE))

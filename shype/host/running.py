@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Generic, TypeVar
 
 from acm import policyfile
+from acm.history import History
 from acm.policy import Policy
 from acm.update import Update
 from attest.evidence import Evidence
@@ -23,7 +24,7 @@ from hypervisor.launch import LaunchedDomain, Launcher
 from hypervisor.state import DOM0
 from hypervisor.xlconfig import DomainConfig
 from shype.errors import ShypeUsageError
-from shype.host import resource_labels
+from shype.host import past_runs, resource_labels
 from shype.host.guests import Guests
 from shype.host.tpm import UsedTpm
 from shype.host.update import NO_WISHES, Wishes, carry_out, what_is_left
@@ -122,6 +123,9 @@ class RunningHost(ABC, Generic[Xen]):
             xen.monitor.measure_history()
         event = PolicyLoaded(policy.name, policy.version, policy.digest, policy.root)
         self.log.append(PCR_POLICY, event.encode())
+
+    def _measure_history(self, history: History) -> object:
+        return self.log.append(PCR_POLICY, past_runs.event(history))
 
     def relabel(self, identity: str, old: str, new: str, why: str) -> None:
         """Give a resource that nobody uses another label if it has the ``old`` one; it outlives a boot.

@@ -76,8 +76,10 @@ class UsedTpm:
 class DeviceTpm(UsedTpm):
     """The machine's TPM, powered on and locked by firmware; the channel is closed by whoever opened it."""
 
-    def __init__(self, channel: CommandChannel) -> None:
+    def __init__(self, channel: CommandChannel, owner: bytes = b"") -> None:
+        """Take the channel, and the authorisation of the TPM's owner."""
         self.tpm = Tpm(channel)
+        self.tpm.nv.authorise_owner(owner)
         try:
             self.ak = self.tpm.create_ak()
         except BaseException:

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from attest.enrolment import Enrolment
-from shype import anchors, bootfiles, earcheck, enrolments, firstact, policies, quotehistory, references
+from shype import (
+    anchors,
+    bootfiles,
+    earcheck,
+    enrolments,
+    firstact,
+    ownerauth,
+    policies,
+    quotehistory,
+    references,
+)
 from shype.host import creation, resource_labels
 from shype.host import socket as host_socket
 from shype.host.socket import NAME, Reply
@@ -90,6 +100,14 @@ def _started_with(raw: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as room:
         (Path(room) / "cmdline").write_bytes(raw)
         firstact.dom0_commandline(Path(room) / "cmdline")
+
+
+def _authorised(raw: bytes) -> None:
+    with tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as room:
+        path = Path(room) / "owner"
+        path.touch(mode=0o600)
+        path.write_bytes(raw)
+        ownerauth.read_owner_auth(path)
 
 
 def _created(raw: bytes) -> None:
@@ -171,6 +189,7 @@ PARSERS: Final = (
     ),
     Parser("shype.enrolments:open_store", of_attest.sessions, _kept, "sessions", files=True),
     Parser("shype.quotehistory:remembered", of_attest.quote_history, _remembered, files=True),
+    Parser("shype.ownerauth:read_owner_auth", lambda: [b"the owner's own\n"], _authorised, files=True),
     Parser("shype.host.creation:create", lambda: [good("embedded.yaml")], _created),
     Parser("shype.host.resource_labels:decode", lambda: [_LABELS], resource_labels.decode),
     Parser("shype.host.resource_labels:load", lambda: [_LABELS], _labels, files=True),
@@ -205,6 +224,7 @@ NOT_PARSERS: Final = {
     "shype.host.embedded:EmbeddedHost.*": "what it reads, acm.policyfile and hypervisor.xlconfig parse",
     "shype.host.guests:*": "values for a TPM",
     "shype.host.maker:*": "a folder that it makes",
+    "shype.host.past_runs:kept": "opens hypervisor.history_store",
     "shype.host.past_runs:open_store": "opens hypervisor.history_store",
     "shype.host.resource_labels:keep": "writes what load reads",
     "shype.host.resource_labels:kept": "writes what load reads",

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +22,10 @@ from attest.evidence import Evidence
 from attest.runtime_events import DomainFound, decode_event
 from hypervisor.audit import read_trail
 from hypervisor.errors import AccessDenied, StrangerRuns, XenError
-from hypervisor.xen import binding
 from shype.errors import HostBusyError, ShypeUsageError
-from shype.firstact import first_act
 from tests.schemas import validator
 from tests.simulators.device import device
-from tests.simulators.xen import FakeXen
+from tests.simulators.dom0 import IMA, Machine
 from vtpm.tpm2.attestation import Attest, QuoteInfo
 from vtpm.tpm2.constants import Alg
 
@@ -41,62 +37,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.host
 NONCE = bytes(range(32))
-IMA = b"measurement list"
-
-
-class Machine:
-    """A machine under Xen whose first act has run; ``host()`` begins its host."""
-
-    def __init__(self, swtpm: Swtpm, folder: Path, configs: Path) -> None:
-        self.swtpm = swtpm
-        self.folder = folder / "run" / "host"
-        self.folder.parent.mkdir(mode=0o700)
-        self.log = self.folder.parent / "runtime.log"
-        self.configs = configs
-        self.images = folder / "images"
-        self.images.mkdir()
-        (self.images / "vmlinuz").write_bytes(b"K" * 5000)
-        (self.images / "initrd.img").write_bytes(b"R" * 4096)
-        self.ima = folder / "ima"
-        self.ima.write_bytes(IMA)
-        self.xen = FakeXen()
-
-    def first_act(self) -> None:
-        with device(self.swtpm.channel.exchange) as raw:
-            first_act(binding.Xc(self.xen).report(), "console=hvc0 ro", raw, self.log)
-
-    def host(self) -> Dom0Host:
-        from shype.host.dom0 import Dom0, Dom0Host
-
-        dom0 = Dom0(
-            images=self.images,
-            log=self.log,
-            ima=self.ima,
-            driver=lambda contexts: self.xen.driver(dict(contexts)),
-            tpm=lambda: nullcontext(self.swtpm.channel),
-            poll_seconds=0.2,
-        )
-        return Dom0Host(self.folder, (self.configs / "lab" / "host.yaml").read_bytes(), dom0)
-
-    @contextmanager
-    def serving(self, host: Dom0Host, serve: Callable[..., None]) -> Iterator[None]:
-        """Serve in a thread of this process, which has no signals to handle there."""
-        ready = threading.Event()
-        thread = threading.Thread(target=serve, args=(host, ready.set), daemon=True)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("signal.signal", lambda *_: None)
-            thread.start()
-            assert ready.wait(30)
-            yield
-            thread.join(30)
-        assert not thread.is_alive()
-
-    def config(self, guest: str) -> bytes:
-        return (self.configs / "lab" / f"{guest}.cfg").read_bytes()
-
-    @property
-    def policy(self) -> bytes:
-        return (self.configs / "policies" / "datacenter.yaml").read_bytes()
 
 
 @pytest.fixture
@@ -331,15 +271,6 @@ def test_the_verbs_of_the_socket_work(machine: Machine, service: Service) -> Non
     assert "not metered" in (denied.error or "")
 
 
-def test_a_policy_that_counts_past_runs_starts_nothing(machine: Machine) -> None:
-    machine.first_act()
-    with machine.host() as host:
-        host.load_policy(machine.policy.replace(b"chwall:\n", b"chwall:\n  history: true\n"))
-        with pytest.raises(Exception, match="history") as refused:
-            host.launch(machine.config("g1"))
-    assert type(refused.value).__name__ in ("Undecided", "AccessDenied")
-
-
 def test_a_host_that_serves_polls_between_requests(
     machine: Machine, host: Dom0Host, operator: Operator
 ) -> None:
@@ -360,6 +291,7 @@ def test_a_host_that_serves_polls_between_requests(
     ("words", "exit_code", "line"),
     [
         ((), 3, "no Xen runs under this system"),
+        (("--owner-auth", "no-such-file"), 2, "no-such-file"),
         (("--poll", "0"), 2, "0.1 to 60"),
         (("--poll", "nan"), 2, "0.1 to 60"),
         (("--poll", "x"), 2, "0.1 to 60"),
