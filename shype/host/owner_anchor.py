@@ -1,6 +1,6 @@
 """Where a real machine's newest history of past runs is known by: a counter and two slots of the TPM's owner.
 
-Firmware disables the platform hierarchy before a Domain-0 runs. So the indices are the owner's: a counter,
+Firmware locks the platform hierarchy before a Domain-0 runs. So the indices are the owner's: a counter,
 and two slots of 48 bytes, big-endian: the count that this record is for u64, sequence of the history u64, its
 SHA-256. The record for the counter's count is in force. The next one is written for the count after it, and
 comes into force with TPM2_NV_Increment, so a crash leaves the one or the other.

@@ -74,13 +74,26 @@ def count(owner: Owner, counter: Space) -> int:
     return int.from_bytes(owner.read(counter), "big")
 
 
-def test_the_platform_hierarchy_is_out_of_reach(tpm: Tpm) -> None:
-    """Why the embedded host's way does not do on a machine."""
+@pytest.mark.parametrize(("how", "code"), [("disabled", "locked"), ("random password", "auth")])
+def test_whatever_firmware_did_to_the_platform_hierarchy(how: str, code: str, swtpm: Swtpm) -> None:
+    """The embedded host's way does not do there, the owner's does. OVMF gives it a random password."""
+    from shype.host.owner_anchor import OwnerAnchor
+    from tests.simulators.owner import firmware_ends
     from vtpm.errors import ResponseError
+    from vtpm.tpm import Tpm
 
-    with pytest.raises(ResponseError) as refused:
-        tpm.nv.publish(0x0140_5348, b"x")
-    assert refused.value.code == "locked"
+    if how == "disabled":
+        firmware_ends(swtpm.channel)
+    else:
+        with Tpm(swtpm.channel) as firmware:
+            firmware.lock_platform()
+    with Tpm(swtpm.channel) as tpm:
+        with pytest.raises(ResponseError) as refused:
+            tpm.nv.publish(0x0140_5348, b"x")
+        assert refused.value.code == code
+        anchors = OwnerAnchor(tpm.nv)
+        anchors.write(BEGUN)
+        assert anchors.read() == BEGUN
 
 
 def test_an_anchor_outlives_a_reset(anchors: OwnerAnchor, swtpm: Swtpm) -> None:
@@ -196,9 +209,11 @@ def test_somebody_else_counts(anchors: OwnerAnchor, owner: Owner, spaces: tuple[
 
 @pytest.mark.parametrize("what", ["undefined", "anew", "counted", "older"])
 def test_a_host_that_runs_mends_nothing(
-    what: str, anchors: OwnerAnchor, owner: Owner, spaces: tuple[Space, ...]
+    what: str, tpm: Tpm, anchors: OwnerAnchor, owner: Owner, spaces: tuple[Space, ...]
 ) -> None:
     """What was changed under its hands is found when a run is added, and stays as it is."""
+    from vtpm.nv import Found
+
     counter, slot, _ = spaces
     anchors.write(BEGUN)
     anchors.write(GROWN)
@@ -215,7 +230,25 @@ def test_a_host_that_runs_mends_nothing(
     with pytest.raises(OSError, match="is gone, or is another one"):
         anchors.write(LATER)
     assert owner.read(slot) == held
+    assert (tpm.nv.find(counter) is Found.ABSENT) == (what == "undefined")
     assert anchors.read() != LATER
+
+
+def test_somebody_counts_between_a_record_and_its_count(
+    tpm: Tpm, anchors: OwnerAnchor, owner: Owner, spaces: tuple[Space, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is then for a count that is over: it was not written in vain without a word."""
+    anchors.write(BEGUN)
+    really = tpm.nv.write
+
+    def written(space: Space, data: bytes) -> None:
+        really(space, data)
+        owner.increment(spaces[0])
+
+    monkeypatch.setattr(tpm.nv, "write", written)
+    with pytest.raises(OSError, match="somebody else counts"):
+        anchors.write(GROWN)
+    assert anchors.read() is None
 
 
 def altered(space: Space, change: str) -> bytes:
