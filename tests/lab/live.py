@@ -101,7 +101,12 @@ class LiveHost:
         return base64.b64decode(self.shell.check("base64 /tmp/evidence.json"))
 
     def verify(
-        self, reference: Reference, *extra: str | Path, profile: str | Path = PROFILE, port: int | None = None
+        self,
+        reference: Reference,
+        *extra: str | Path,
+        profile: str | Path = PROFILE,
+        policy: Path = POLICY,
+        port: int | None = None,
     ) -> Judgement:
         """Judge the host from outside over HTTPS, enrolling it at first sight.
 
@@ -110,7 +115,7 @@ class LiveHost:
         enrolled = self._desk / "anchors" / "enrolled" / f"{NAME}.json"
         words: list[str | Path] = [
             *("verify", f"https://127.0.0.1:{port or self.machine.port}", "--host", NAME),
-            *("--client", self._parts.client, "--policy", POLICY, "--anchors", self._desk / "anchors"),
+            *("--client", self._parts.client, "--policy", policy, "--anchors", self._desk / "anchors"),
             *("--state", tempfile.mkdtemp(dir=self._desk, prefix="standing-")),
             *(() if enrolled.is_file() else ("--enroll",)),
         ]
@@ -153,12 +158,22 @@ def _collect(node: Mapping[str, Any], found: dict[str, frozenset[str]]) -> None:
 
 @contextlib.contextmanager
 def booted(
-    folder: Path, boot: Path, parts: Parts, tpm: Tpm, desk: Path, *, variables: Path = VARIABLES
+    folder: Path,
+    boot: Path,
+    parts: Parts,
+    tpm: Tpm,
+    desk: Path,
+    *,
+    variables: Path = VARIABLES,
+    own: Path | None = None,
 ) -> Iterator[LiveHost]:
-    """Boot a host from a boot folder and wait until its dom0 answers; at the end dom0 powers off."""
+    """Boot a host from a boot folder and wait until its dom0 answers; at the end dom0 powers off.
+
+    ``own`` is a disk that keeps the host's folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     image = bootdisk.make(boot, folder / "boot.img")
-    with Machine(folder / "machine", (image, parts.userland.disk), tpm, variables) as machine:
+    with Machine(folder / "machine", (image, parts.userland.disk), tpm, variables, own) as machine:
         machine.wait_for("=== LAB READY")
         with Shell(machine.shell_socket, machine.said) as shell:
             host = LiveHost(machine, shell, desk, parts, tpm)

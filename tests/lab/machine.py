@@ -45,10 +45,12 @@ HARDWARE: Final = (
 DEVICES: Final = (
     *("-serial", "chardev:con", "-serial", "chardev:sh", "-device", "ahci,id=ahci"),
     *("-device", "ide-hd,drive=d0,bus=ahci.0", "-device", "ide-hd,drive=d1,bus=ahci.1"),
+    *("-device", "ide-hd,drive=d2,bus=ahci.2"),
     *("-tpmdev", "emulator,id=t0,chardev=ct", "-device", "tpm-tis,tpmdev=t0"),
     *("-device", "e1000,netdev=n0,mac=52:54:00:12:34:56"),
 )
-"""What the firmware sees, and in part measures: the boot disk, dom0's disk, TPM, network."""
+"""What the firmware sees, and in part measures: boot disk, dom0's disk, the host's own disk, TPM, network."""
+EMPTY_DISK: Final = 1 << 20
 
 
 PORT_TAKEN: Final = "Could not set up host forwarding rule"
@@ -100,11 +102,19 @@ class Tpm:
 class Machine:
     """A machine that runs. Use it in a ``with`` block; its end is power-off by pulling the plug.
 
-    ``folder`` keeps console and logs, ``disks`` are never written to, ``variables`` is a template of OVMF's.
+    ``folder`` keeps console and logs, ``disks`` are never written to, ``variables`` is a template of OVMF's,
+    ``own`` is a disk that keeps what the host writes; without one that disk is empty.
     ``port`` is where the agent's port is forwarded to, on the loopback address only.
     """
 
-    def __init__(self, folder: Path, disks: Sequence[Path], tpm: Tpm, variables: Path = VARIABLES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        disks: Sequence[Path],
+        tpm: Tpm,
+        variables: Path = VARIABLES,
+        own: Path | None = None,
+    ) -> None:
         self.folder = folder
         self.console = folder / "console.log"
         self.started = 0.0
@@ -112,6 +122,7 @@ class Machine:
         self._disks = tuple(disks)
         self._tpm = tpm
         self._variables = variables
+        self._own = own
         self._swtpm: subprocess.Popen[bytes] | None = None
         self._qemu: subprocess.Popen[bytes] | None = None
         self._ends = contextlib.ExitStack()
@@ -166,6 +177,12 @@ class Machine:
         ]
         for number, disk in enumerate(self._disks):
             words += ["-drive", f"file={disk},format=raw,if=none,id=d{number},snapshot=on"]
+        own = self._own
+        if own is None:
+            own = self.folder / "empty.img"
+            with own.open("wb") as file:
+                file.truncate(EMPTY_DISK)
+        words += ["-drive", f"file={own},format=raw,if=none,id=d2"]
         return [*words, *DEVICES]
 
     @property

@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.heavy]
     [
         pytest.param("unified", marks=pytest.mark.smoke),
         pytest.param("plain", marks=pytest.mark.without_flask),
-        "menu",
     ],
 )
 def test_boot(name: str, parts: Parts, work: Path, tpm: Tpm, prepared: Shelf) -> None:
