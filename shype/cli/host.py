@@ -60,7 +60,8 @@ Example:
 _BEGIN_HISTORY = """\
 Forgets all past runs: what was kept out by them may start. The history begins with what
 runs now; it gets a new name, which the audit trail and PCR 12 tell, so that whoever
-verifies this host sees that it was begun anew.
+verifies this host sees that it was begun anew. On a real Xen somebody has to begin the
+first one, too: a host that has lost every trace of its history must not.
 
 Example:
   shype host begin-history /tmp/h --why "disk lost, ticket 4711"

@@ -201,6 +201,15 @@ def test_a_tpm_that_was_cleared(anchors: OwnerAnchor, owner: Owner, spaces: tupl
     assert anchors.read() == BEGUN
 
 
+def test_an_owner_hierarchy_that_is_switched_off(anchors: OwnerAnchor, owner: Owner) -> None:
+    """Until the next reset the TPM knows none of its owner's indices."""
+    anchors.write(BEGUN)
+    owner.switch_off()
+    assert anchors.read() is None
+    with pytest.raises(OSError, match="hierarchy is not enabled"):
+        anchors.write(BEGUN)
+
+
 def test_somebody_else_counts(anchors: OwnerAnchor, owner: Owner, spaces: tuple[Space, ...]) -> None:
     anchors.write(BEGUN)
     owner.increment(spaces[0])

@@ -55,6 +55,10 @@ class Owner:
         """Send TPM2_Clear by the lockout authorisation, which is empty here as on most machines."""
         self.esapi.clear(ESYS_TR.LOCKOUT)
 
+    def switch_off(self) -> None:
+        """Disable the owner's own hierarchy until the next reset."""
+        self.esapi.hierarchy_control(ESYS_TR.OWNER, ESYS_TR.OWNER, state=False)
+
     def lock_out(self, index: int) -> None:
         """Bring the TPM into its lockout: one wrong password for an index of one's own is too much."""
         self.esapi.dictionary_attack_parameters(1, 1000, 1000)
