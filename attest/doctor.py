@@ -106,6 +106,7 @@ class Facts:
     answers: TpmAnswers | None = None
     virtual: str | None = None
     firmware_log: int | None = None
+    firmware_log_flaw: str | None = None
     ima: Ima | None = None
     xen: Xen | None = None
     images: tuple[Image, ...] = ()
@@ -206,7 +207,10 @@ def _firmware(facts: Facts) -> Iterator[Finding]:
 
 def _log(facts: Facts) -> Iterator[Finding]:
     code = "firmware-log"
-    if facts.firmware_log:
+    if facts.firmware_log_flaw is not None:
+        mend = "update the firmware, and read the log as root from securityfs"
+        yield _lacks(code, f"no verifier takes the firmware's log: {facts.firmware_log_flaw}", mend)
+    elif facts.firmware_log:
         yield _ok(code, f"a firmware event log of {facts.firmware_log} bytes")
     elif facts.xen is not None:
         yield _ok(

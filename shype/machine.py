@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
@@ -12,10 +13,13 @@ from typing import Final
 
 from attest.doctor import BANK, BootEntry, Facts, Ima, Image, ImageKind, TpmAnswers, Xen
 from attest.errors import AttestInputError
+from attest.eventlog.log import EventLogError
+from attest.eventlog.tcg import parse_tcg
 from attest.predict import pe, unified
 from shype.files import read_regular
 from shype.tpmanswers import MAX_RESPONSE, TpmRefusedError, ask
 from vtpm.errors import VtpmInputError
+from vtpm.tpm2.constants import Alg
 
 _TPM: Final = "sys/class/tpm/tpm0"
 _SECURITY: Final = "sys/kernel/security"
@@ -42,6 +46,8 @@ class Root:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.realpath(folder, strict=True))
+        if not self.folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         self.unreadable: list[str] = []
 
     def read(self, path: str, limit: int = _MAX_TEXT) -> bytes | None:
@@ -84,10 +90,11 @@ class Root:
 
 
 def look(folder: Path) -> Facts:
-    """Observe a machine; raises ``OSError`` for a folder that is missing."""
+    """Observe a machine; raises ``OSError`` for a folder that is missing, or none."""
     root = Root(folder)
     live = root.folder == Path("/")
     version = _tpm_version(root)
+    log = root.read(f"{_SECURITY}/tpm0/binary_bios_measurements", _MAX_LIST)
     banks = tuple(name.removeprefix("pcr-") for name in root.names(_TPM) if name.startswith("pcr-"))
     return Facts(
         live=live,
@@ -96,7 +103,8 @@ def look(folder: Path) -> Facts:
         pcrs=_pcrs(root),
         answers=_ask() if live and version == "2" else None,
         virtual=_virtual(root),
-        firmware_log=_firmware_log(root),
+        firmware_log=None if log is None else len(log),
+        firmware_log_flaw=_flaw_of(log) if log else None,
         ima=_ima(root),
         xen=_xen(root, live=live),
         images=tuple(_images(root)),
@@ -144,9 +152,13 @@ def _virtual(root: Root) -> str | None:
     return shown if any(word in shown for word in _VIRTUAL) else None
 
 
-def _firmware_log(root: Root) -> int | None:
-    raw = root.read(f"{_SECURITY}/tpm0/binary_bios_measurements", _MAX_LIST)
-    return None if raw is None else len(raw)
+def _flaw_of(log: bytes) -> str | None:
+    """Say why a verifier would refuse a firmware log; None for one that it can read."""
+    try:
+        banks = parse_tcg(log).banks
+    except EventLogError as error:
+        return str(error)
+    return None if Alg.SHA256 in banks else f"it has no {BANK} digests"
 
 
 def _ima(root: Root) -> Ima | None:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from attest.doctor import Facts, State, TpmAnswers, examine
 from shype.machine import look
 from shype.tpmanswers import TpmRefusedError, ask
+from tests.attest.eventlog.build import SEPARATION, SEPARATOR, Record, sha1_log
 from tests.attest.predict.build import Image, unified
+from tests.conftest import REPOSITORY
 from tests.schemas import validator
 from tests.shype.outcome import Outcome, run
 from vtpm.errors import VtpmInputError
@@ -25,6 +27,8 @@ GUID = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 TPM = "sys/class/tpm/tpm0"
 EFIVARS = "sys/firmware/efi/efivars"
 LOADER = "boot/efi/EFI/BOOT/BOOTX64.EFI"
+LOG = "sys/kernel/security/tpm0/binary_bios_measurements"
+RECORDED = (REPOSITORY / "configs" / "recordings" / "ovmf-2022.11-q35.bin").read_bytes()
 GRUB = Image(sections=(b"grub_cmdline_get\0grub_cmd: \0",)).build()
 SILENT_GRUB = Image(sections=(b"grub_cmdline_get\0",)).build()
 
@@ -103,6 +107,8 @@ LACKS: dict[str, tuple[dict[str, bytes | None], list[str]]] = {
         {f"{TPM}/pcr-sha256/8": ZERO, LOADER: SILENT_GRUB},
         ["loader-measures"],
     ),
+    "a firmware log that is cut": ({LOG: RECORDED[:-9]}, ["firmware-log"]),
+    "a firmware log of SHA-1 alone": ({LOG: sha1_log(Record(0, SEPARATOR, SEPARATION))}, ["firmware-log"]),
     "no report": ({f"{TPM}/pcr-sha256/12": ZERO}, ["hypervisor-report"]),
     "a virtual machine with swtpm": ({"sys/class/dmi/id/sys_vendor": b"QEMU\n"}, ["tpm-hardware"]),
     "options in the boot entry": (
@@ -137,6 +143,17 @@ def test_what_lacks_is_found_with_its_mend(doctor: Any, name: str) -> None:
     assert found.lacking() == codes
     assert found.exit == (1 if codes else 0)
     assert found.document["lacks"] == len(codes)
+
+
+def test_a_firmware_log_is_read(doctor: Any) -> None:
+    found = doctor({LOG: RECORDED, "sys/hypervisor/type": None})
+    assert found.of("firmware-log")[0]["detail"] == f"a firmware event log of {len(RECORDED)} bytes"
+
+
+def test_a_root_that_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(b"")
+    found = again(tmp_path / "disk.img")
+    assert (found.exit, found.err) == (2, f"shype doctor: {tmp_path / 'disk.img'}: Not a directory\n")
 
 
 def test_a_bank_that_the_tpm_lacks(doctor: Any, tmp_path: Path) -> None:
