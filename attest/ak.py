@@ -54,6 +54,10 @@ class AkFailure(StrEnum):
     STRENGTH = "ak-strength"
 
 
+_NOT_TAKEN: Final = {"weak": AkFailure.STRENGTH, "scheme": AkFailure.SCHEME}
+"""Code of a well-formed public area that is not read -> why it is refused."""
+
+
 class AkError(AttestInputError):
     """A key is no attestation key; ``code`` is the value of ``failure``."""
 
@@ -73,7 +77,7 @@ def decode_ak(raw: bytes) -> Public | BareKey:
     """Read a key file of tpm2-tools: TPM2B_PUBLIC (``-f tss``), bare TPMT_PUBLIC, or PEM SPKI (``-f pem``).
 
     Every byte counts; in PEM only one line end after the last line is optional. The key is not judged yet.
-    Raises AkError with ``ak-malformed``.
+    Raises AkError: ``ak-malformed``; ``ak-strength`` and ``ak-scheme`` for what nobody here computes with.
     """
     if len(raw) > MAX_FILE:
         raise AkError(AkFailure.MALFORMED, f"{len(raw)} bytes; a public key has at most {MAX_FILE}")
@@ -83,6 +87,8 @@ def decode_ak(raw: bytes) -> Public | BareKey:
         sized = int.from_bytes(raw[:2], "big") == len(raw) - 2
         return Public.decode_sized(raw) if sized else Public.decode(raw)
     except StructureError as error:
+        if error.code in _NOT_TAKEN:
+            raise AkError(_NOT_TAKEN[error.code], str(error)) from None
         found = "a key in DER" if raw.startswith(_DER) else str(error)
         raise AkError(AkFailure.MALFORMED, f"{found}; {_GIVE}") from None
 

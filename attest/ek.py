@@ -82,6 +82,10 @@ class EkFailure(StrEnum):
     STRENGTH = "ek-strength"
 
 
+_NOT_TAKEN: Final = {"weak": EkFailure.STRENGTH, "scheme": EkFailure.TEMPLATE}
+"""Code of a well-formed public area that is not read -> why it is refused."""
+
+
 class EkError(AttestInputError):
     """A key is no endorsement key; ``code`` is the value of ``failure``."""
 
@@ -98,6 +102,8 @@ def decode_ek(raw: bytes) -> Public:
         sized = int.from_bytes(raw[:2], "big") == len(raw) - 2
         return Public.decode_sized(raw) if sized else Public.decode(raw)
     except StructureError as error:
+        if error.code in _NOT_TAKEN:
+            raise EkError(_NOT_TAKEN[error.code], str(error)) from None
         what = f"{error}; give what tpm2_createek -u writes (-f tss)"
         raise EkError(EkFailure.MALFORMED, what) from None
 

@@ -29,7 +29,8 @@ class StructureError(VtpmInputError):
     """Bytes are not the TPM structure they should be.
 
     ``code`` is one of ``truncated``, ``trailing``, ``size``, ``value``, ``algorithm``, ``magic``,
-    ``reserved``, ``point``, ``duplicate``. ``offset`` is in bytes from the start of the decoded input.
+    ``reserved``, ``point``, ``duplicate``; ``weak`` and ``scheme`` are said of a key that is well-formed, of
+    a size, curve or scheme that nobody here takes. ``offset`` is in bytes from the start of the input.
     """
 
     def __init__(self, field: str, offset: int, detail: str, *, code: str) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from attest.ak import AkError, AkFailure, BareKey, check_ak, check_bare, decode_ak
 from vtpm.tpm2.constants import Alg, Attributes, Curve
 from vtpm.tpm2.public import EccKey, Public, RsaKey, Scheme, Symmetric
+from vtpm.tpm2.wire import Writer
 
 RECORDED = Path(__file__).resolve().parent.parent / "recordings" / "quotes"
 RSA = Public.decode_sized((RECORDED / "rsa.pub").read_bytes())
@@ -76,6 +77,32 @@ class TestRules:
             assert refusal(replace(RSA, parameters=parameters)) is AkFailure.STRENGTH
         other_curve = replace(ECC.parameters, curve=Curve.NIST_P521)
         assert refusal(replace(ECC, parameters=other_curve)) is AkFailure.STRENGTH
+
+    def test_3_a_weak_key_is_refused_and_not_called_malformed(self) -> None:
+        """They are public areas to their last byte: a TPM makes such keys when it is asked to."""
+        assert isinstance(RSA.parameters, RsaKey)
+        short = replace(RSA, parameters=replace(RSA.parameters, bits=1024, modulus=b"\xc1" * 128)).encode()
+        curve_at = ECC.encode().index(Curve.NIST_P256.to_bytes(2, "big") + Alg.NULL.to_bytes(2, "big"))
+        head = ECC.encode()[:curve_at]
+        curves = [
+            head + Writer().u16(curve).u16(Alg.NULL).sized(b"\1" * size).sized(b"\2" * size).done()
+            for curve, size in ((1, 24), (2, 28), (0x10, 32), (0x11, 80), (0x20, 32))
+        ]
+        for raw in (short, *curves):
+            for each in (raw, Writer().sized(raw).done()):
+                with pytest.raises(AkError) as error:
+                    decode_ak(each)
+                assert error.value.failure is AkFailure.STRENGTH
+                with pytest.raises(AkError) as error:
+                    decode_ak(each + b"\0")
+                assert error.value.failure is AkFailure.MALFORMED
+
+    def test_34_ecdaa_is_refused_and_not_called_malformed(self) -> None:
+        raw = replace(ECC, signing=Scheme(Alg.ECDAA, Alg.SHA256)).encode()
+        at = raw.index(Alg.ECDAA.to_bytes(2, "big") + Alg.SHA256.to_bytes(2, "big")) + 4
+        with pytest.raises(AkError) as error:
+            decode_ak(raw[:at] + b"\0\1" + raw[at:])
+        assert error.value.failure is AkFailure.SCHEME
 
     def test_parts_of_other_kinds_of_keys(self) -> None:
         assert refusal(replace(ECC, symmetric=Symmetric(Alg.AES, 128, Alg.CFB))) is AkFailure.SCHEME

@@ -217,6 +217,13 @@ class TestTemplates:
                 check_ek(public)
             assert error.value.failure in {EkFailure.TEMPLATE, EkFailure.STRENGTH}
 
+    def test_6_a_weak_key_is_refused_and_not_called_malformed(self) -> None:
+        assert isinstance(EK_RSA_2048.public.parameters, RsaKey)
+        short = replace(EK_RSA_2048.public.parameters, bits=1024, modulus=b"\xc1" * 128)
+        with pytest.raises(EkError) as error:
+            decode_ek(replace(EK_RSA_2048.public, parameters=short).encode_sized())
+        assert error.value.failure is EkFailure.STRENGTH
+
     def test_6_parts_of_different_templates(self) -> None:
         """Each part stands in some template, and all of them in none."""
         p256, p384, rsa2048 = EK_ECC_P256.public, EK_ECC_P384.public, EK_RSA_2048.public

@@ -9,23 +9,33 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from vtpm.errors import StructureError
 from vtpm.tpm2.constants import Alg, Attributes, Curve
-from vtpm.tpm2.fields import algorithm, digest, hash_algorithm, number
+from vtpm.tpm2.fields import algorithm, digest, hash_algorithm
 from vtpm.tpm2.wire import MAX_STRUCTURE, Reader, Writer
 
 RSA_BITS: Final = frozenset({2048, 3072, 4096})
+_WEAK_BITS: Final = frozenset({1024})
 DEFAULT_EXPONENT: Final = 65_537
 CURVES: Final[dict[Curve, ec.EllipticCurve]] = {
     Curve.NIST_P256: ec.SECP256R1(),
     Curve.NIST_P384: ec.SECP384R1(),
     Curve.NIST_P521: ec.SECP521R1(),
 }
+_OTHER_CURVES: Final = {
+    0x0001: ("NIST_P192", 24),
+    0x0002: ("NIST_P224", 28),
+    0x0010: ("BN_P256", 32),
+    0x0011: ("BN_P638", 80),
+    0x0020: ("SM2_P256", 32),
+}
+"""Curves of other TPMs (Part 2, 6.4): name and bytes of a coordinate."""
 
 _KEY_BITS: Final = frozenset({128, 192, 256})
 _SYMMETRIC: Final = frozenset({Alg.AES, Alg.CAMELLIA, Alg.SM4, Alg.NULL})
 _MODES: Final = frozenset({Alg.CFB, Alg.CTR, Alg.OFB, Alg.CBC, Alg.ECB})
 _RSA_SCHEMES: Final = frozenset({Alg.NULL, Alg.RSASSA, Alg.RSAPSS, Alg.RSAES, Alg.OAEP})
-_ECC_SCHEMES: Final = frozenset({Alg.NULL, Alg.ECDSA, Alg.ECDH, Alg.ECSCHNORR, Alg.SM2, Alg.ECMQV})
+_ECC_SCHEMES: Final = frozenset({Alg.NULL, Alg.ECDSA, Alg.ECDAA, Alg.ECDH, Alg.ECSCHNORR, Alg.SM2, Alg.ECMQV})
 _KDF_SCHEMES: Final = frozenset({Alg.NULL, Alg.MGF1, Alg.KDF1_SP800_56A, Alg.KDF2, Alg.KDF1_SP800_108})
 _KNOWN_ATTRIBUTES: Final = sum(Attributes)
 
@@ -117,9 +127,12 @@ class Public:
             )
         symmetric = _read_symmetric(reader)
         schemes = _RSA_SCHEMES if kind is Alg.RSA else _ECC_SCHEMES
+        scheme_at = reader.offset
         signing = _read_scheme(reader, "scheme", schemes)
         parameters = _read_rsa(reader) if kind is Alg.RSA else _read_ecc(reader)
         reader.end()
+        if signing.alg is Alg.ECDAA:
+            raise _not_taken(reader, "scheme.scheme", scheme_at, "ECDAA is not taken", "scheme")
         public = cls(kind, name_alg, attributes, policy, symmetric, signing, parameters)
         object.__setattr__(public, "_encoded", reader.whole)
         return public
@@ -210,7 +223,10 @@ def _read_scheme(reader: Reader, field: str, allowed: frozenset[Alg]) -> Scheme:
     alg = algorithm(reader, f"{field}.scheme", allowed)
     if alg in {Alg.NULL, Alg.RSAES}:
         return Scheme(alg)
-    return Scheme(alg, hash_algorithm(reader, f"{field}.hashAlg"))
+    scheme = Scheme(alg, hash_algorithm(reader, f"{field}.hashAlg"))
+    if alg is Alg.ECDAA:
+        reader.u16(f"{field}.count")
+    return scheme
 
 
 def _write_scheme(writer: Writer, scheme: Scheme) -> None:
@@ -220,8 +236,9 @@ def _write_scheme(writer: Writer, scheme: Scheme) -> None:
 
 
 def _read_rsa(reader: Reader) -> RsaKey:
+    bits_at = reader.offset
     bits = reader.u16("keyBits")
-    if bits not in RSA_BITS:
+    if bits not in RSA_BITS | _WEAK_BITS:
         raise reader.fail("keyBits", f"RSA-{bits} is not admitted", code="value", back=2)
     exponent = reader.u32("exponent")
     if exponent and (exponent < 3 or exponent % 2 == 0):  # noqa: PLR2004 - 3 is the smallest RSA exponent
@@ -232,11 +249,13 @@ def _read_rsa(reader: Reader) -> RsaKey:
         raise reader.fail("unique.rsa", f"{size} bytes are no RSA-{bits} modulus", code="size", back=size)
     if not modulus[0] & 0x80 or not modulus[-1] & 1:
         raise reader.fail("unique.rsa", f"not an odd number of {bits} bits", code="value", back=size)
+    if bits in _WEAK_BITS:
+        raise _not_taken(reader, "keyBits", bits_at, f"RSA-{bits} is too short", "weak")
     return RsaKey(bits, exponent, modulus)
 
 
 def _read_ecc(reader: Reader) -> EccKey:
-    curve = number(reader, Curve, "curveID")
+    curve = _read_curve(reader)
     kdf = _read_scheme(reader, "kdf", _KDF_SCHEMES)
     start = reader.offset
     x = _read_coordinate(reader, "unique.ecc.x", curve)
@@ -246,6 +265,27 @@ def _read_ecc(reader: Reader) -> EccKey:
         back = reader.offset - start
         raise reader.fail("unique.ecc", f"the point is not on {curve.name}", code="point", back=back)
     return key
+
+
+def _read_curve(reader: Reader) -> Curve:
+    at = reader.offset
+    value = reader.u16("curveID")
+    if value not in _OTHER_CURVES:
+        try:
+            return Curve(value)
+        except ValueError:
+            raise reader.fail("curveID", f"{value:#06x} is no curve", code="algorithm", back=2) from None
+    name, size = _OTHER_CURVES[value]
+    _read_scheme(reader, "kdf", _KDF_SCHEMES)
+    for coordinate in ("unique.ecc.x", "unique.ecc.y"):
+        reader.sized(coordinate, size)
+    raise _not_taken(reader, "curveID", at, f"{name} is not taken", "weak")
+
+
+def _not_taken(reader: Reader, field: str, at: int, detail: str, code: str) -> StructureError:
+    """Return the error for a key that is well-formed to its end, which is checked here, and not taken."""
+    reader.end()
+    return reader.fail(field, detail, code=code, back=reader.offset - at)
 
 
 def _read_coordinate(reader: Reader, field: str, curve: Curve) -> bytes:
