@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from vtpm.tpm2.public import Public
 
 _CHALLENGE = """\
-The host answers with tpm2_activatecredential -i challenge (or shype host
-activate). A second challenge for a host takes the place of the first.
+The host answers by its TPM, with shype host activate or with tpm2-tools alone
+(an EK of P-384 or RSA-3072 has no session: leave the first two lines and -P out):
+
+  tpm2_startauthsession --policy-session -S session
+  tpm2_policysecret -S session -c e
+  tpm2_activatecredential -c ak.ctx -C ek.ctx -P session:session -i challenge -o secret
+
+A second challenge for a host takes the place of the first.
 
 Exit: 0 challenge written, 1 refused, 2 wrong usage, 3 not well-formed.
 
