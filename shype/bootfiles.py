@@ -13,6 +13,7 @@ from attest.predict.flask import loaded_policy
 from attest.predict.prediction import Prediction, predict, predict_unified, with_firmware_values
 from attest.predict.profile import FirmwareSource, FirmwareValues, Profile, UnifiedSource, load
 from shype import packaged
+from shype.errors import ShypeUsageError
 from shype.files import read_regular
 
 MAX_FILE: Final = 1 << 30
@@ -87,6 +88,8 @@ def open_profile(name: str, root: Path | None) -> BootFiles:
     """
     file = packaged.find(name, "profiles")
     profile = load(read_regular(file, MAX_PROFILE))
+    if root is None and file.is_relative_to(packaged.ROOT):
+        raise ShypeUsageError(f"{name}: name the folder of its boot files (--root DIR)")
     disk = BootDisk(root if root is not None else file.parent / profile.root)
     firmware, boot = profile.firmware, profile.boot
     recording = None if firmware is None else read_regular(file.parent / _named(firmware), MAX_FILE)

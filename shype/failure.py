@@ -34,7 +34,8 @@ class Failure:
         if isinstance(error, OSError):
             where = f"{error.filename}: " if error.filename else ""
             code = errno.errorcode.get(error.errno or 0, "os-error")
-            return cls(Exit.USAGE, code, _line(f"{where}{error.strerror or error}"))
+            notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+            return cls(Exit.USAGE, code, _line(f"{where}{error.strerror or error}{notes}"))
         exit_code = exit_for(error)
         if exit_code is None:
             return None

@@ -76,16 +76,24 @@ class Measurements:
         """Open and measure a file; raises ``OSError`` for one that cannot be read."""
         inside = self.inside(path, at)
         if inside not in self._files:
-            self._files[inside] = self._digests(self._read(inside.lstrip("/")))
+            self._files[inside] = self._digests(self._content(inside, at))
         self._opened(inside, component, at)
 
     def script(self, path: str, at: At) -> bytes:
         """Open and measure another script, and return it; raises ``OSError`` for one that cannot be read."""
         inside = self.inside(path, at)
-        content = self._read(inside.lstrip("/"))
+        content = self._content(inside, at)
         self._files[inside] = self._digests(content)
         self._opened(inside, Component.LOADER, at)
         return content
+
+    def _content(self, inside: str, at: At) -> bytes:
+        """Read a file; who cannot read it says where GRUB is told to."""
+        try:
+            return self._read(inside.lstrip("/"))
+        except OSError as error:
+            error.add_note(f"{at.file}: line {at.line} opens it")
+            raise
 
     def _opened(self, inside: str, component: Component, at: At) -> None:
         if len(self._steps) >= MAX_MEASUREMENTS:

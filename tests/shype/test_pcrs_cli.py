@@ -127,6 +127,7 @@ def test_root_replaces_the_profile_s(shype: Shype, profile: Path, tmp_path: Path
 def test_the_packed_profile_is_found_by_its_name(shype: Shype, tmp_path: Path) -> None:
     found = shype("predict", "embedded", "--root", write(tmp_path / "disk"), "--json")
     assert (found.exit, found.document["profile"]) == (0, "embedded")
+    one_line(shype("predict", "embedded"), 2, "--root DIR")
 
 
 def test_a_profile_without_firmware_predicts_grub_s_registers(shype: Shype, tmp_path: Path) -> None:
@@ -141,6 +142,18 @@ def test_a_profile_without_firmware_predicts_grub_s_registers(shype: Shype, tmp_
 def test_a_missing_boot_file_is_named(shype: Shype, profile: Path, name: str) -> None:
     (profile.parent / "disk" / name).unlink()
     one_line(shype("predict", profile, "--json"), 2, name, "No such file")
+
+
+def test_a_missing_file_is_named_with_the_line_that_opens_it(shype: Shype, profile: Path) -> None:
+    script = profile.parent / "disk" / "grub.cfg"
+    lines = script.read_text().replace("/vmlinuz", "/vmlinuz-6.1").split("\n")
+    script.write_text("\n".join(lines))
+    number = next(row for row, line in enumerate(lines, 1) if "/vmlinuz-6.1" in line)
+    one_line(
+        shype("predict", profile),
+        2,
+        f"vmlinuz-6.1: No such file or directory (grub.cfg: line {number} opens it)",
+    )
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "nobody"])
