@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -63,6 +64,19 @@ class AuditRecord:
         return hashlib.sha256(self.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """What a record tells, before it has its place in the trail."""
+
+    time_ns: int
+    epoch: int
+    who: str
+    action: str
+    what: str
+    outcome: Outcome
+    why: tuple[tuple[str, str], ...]
+
+
 class AuditTrail:
     """An append-only list of records.
 
@@ -74,6 +88,7 @@ class AuditTrail:
         self, sink: Callable[[bytes], object] | None = None, last: AuditRecord | None = None
     ) -> None:
         self._records: deque[AuditRecord] = deque(maxlen=HELD)
+        self._owed: deque[_Event] = deque()
         self._last = last
         self._sink = sink
 
@@ -94,17 +109,45 @@ class AuditTrail:
         outcome: Outcome,
         why: tuple[tuple[str, str], ...],
     ) -> AuditRecord:
-        """Add a record behind the last one and return it."""
+        """Add a record behind the last one, and behind all that is owed, and return it."""
+        self._settle()
+        return self._add(_Event(time_ns, epoch, who, action, what, outcome, why))
+
+    def owe(
+        self,
+        *,
+        time_ns: int,
+        epoch: int,
+        who: str,
+        action: str,
+        what: str,
+        outcome: Outcome,
+        why: tuple[tuple[str, str], ...],
+    ) -> None:
+        """Add a record; where it cannot be written now (OSError), it is written before any other one.
+
+        For what must happen whether it can be recorded or not: that something failed, or is taken back.
+        """
+        self._owed.append(_Event(time_ns, epoch, who, action, what, outcome, why))
+        with suppress(OSError):
+            self._settle()
+
+    def _settle(self) -> None:
+        while self._owed:
+            self._add(self._owed[0])
+            self._owed.popleft()
+
+    def _add(self, event: _Event) -> AuditRecord:
         index, previous = (0, FIRST) if self._last is None else (self._last.index + 1, self._last.digest())
         record = AuditRecord(
             index=index,
-            time_ns=time_ns,
-            epoch=epoch,
-            who=_shown(who),
-            action=action,
-            what=_shown(what),
-            outcome=outcome,
-            why=tuple((code, _shown(detail)) for code, detail in why[:MAX_REASONS]),
+            time_ns=event.time_ns,
+            epoch=event.epoch,
+            who=_shown(event.who),
+            action=event.action,
+            what=_shown(event.what),
+            outcome=event.outcome,
+            why=tuple((code, _shown(detail)) for code, detail in event.why[:MAX_REASONS]),
             previous=previous,
         )
         if self._sink is not None:

@@ -97,7 +97,7 @@ class XenHost(GuardedHost):
         if behind + _pages(order.ramdisk or b"") + DRIVER_PAGES > order.memory_mib * PAGES_PER_MIB:
             raise OutOfResourceError("no-memory", f"{order.name}: memory is too small for kernel and ramdisk")
         undo, domid = Undo(), self.reserve(order)
-        undo.push("domain", lambda: self.destroy(domid, "undo"))
+        undo.push("domain", lambda: self.take_back(domid))
         with undo.on_failure():
             self.invoke(BuildDomain(DOM0, domid, KERNEL_GFN, order.kernel))
             if order.ramdisk is not None:
@@ -112,9 +112,15 @@ class XenHost(GuardedHost):
         """Let a paused domain run."""
         self.invoke(UnpauseDomain(DOM0, domid))
 
-    def destroy(self, domid: int, why: str = "") -> None:
+    def destroy(self, domid: int) -> None:
         """End a domain and scrub its memory."""
-        self.invoke(DestroyDomain(DOM0, domid), actor="launch" if why else "", why=why)
+        self.invoke(DestroyDomain(DOM0, domid))
+        self._sync()
+
+    def take_back(self, domid: int) -> None:
+        """End a domain whose launch has failed, also where that cannot be recorded now."""
+        self.monitor.take_back(DestroyDomain(DOM0, domid), actor="launch", why="undo")
+        self._sync()
 
     def domains(self) -> tuple[DomainInfo, ...]:
         """Return all domains, Domain-0 included."""

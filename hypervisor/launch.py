@@ -149,18 +149,21 @@ class Launcher:
     def stop(self, launched: LaunchedDomain) -> None:
         """End a domain: last reading, destroy, measure the stop, wipe the vTPM.
 
-        Every step is taken; raises the first failure among them, NoSuchObjectError when the domain was
+        Raises what keeps the domain from being destroyed; then it is as before, its vTPM included. After
+        that every step is taken; raises the first failure among them, NoSuchObjectError when the domain was
         destroyed by other means.
         """
-        ways = Undo()
-        ways.push("vTPM", lambda: self._vtpms.destroy(launched.vid))
-        ways.push("measurement", lambda: self._measurer.measure_stop(launched.measurement))
+        failures: list[Exception] = []
+        last = None
+        try:
+            last = self._last_reading(launched)
+        except Exception as error:  # noqa: BLE001 - no failure of the meter keeps a domain alive
+            failures.append(error)
         present = self._host.state.domains.get(launched.domid)
         if present is not None and present.uuid == launched.uuid:
-            ways.push("domain", lambda: self._host.destroy(launched.domid))
-            ways.push("devices", lambda: self._host.disconnect(launched.domid))
-        ways.push("meter", lambda: self._settle(self._last_reading(launched)))
-        for _, failure in ways.run():
+            self._host.destroy(launched.domid)
+        failures += self._end(launched, last)
+        for failure in failures:
             raise failure
 
     def retire(self, launched: Sequence[LaunchedDomain], act: Callable[[], int]) -> int:
@@ -231,7 +234,7 @@ class Launcher:
 
     def _carry_out(self, order: _Order, undo: Undo) -> LaunchedDomain:
         domid = self._host.create(self._wanted(order))
-        undo.push("domain", lambda: self._host.destroy(domid, "undo"))
+        undo.push("domain", lambda: self._host.take_back(domid))
         for disk in order.disks:
             self._attach(domid, disk.resource, disk.spec.access)
         for _, resource in order.vlans:

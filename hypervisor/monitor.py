@@ -10,13 +10,11 @@ touching a mapped page ask none. What one domain does to the memory or the ports
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from acm.decision import Decision, Reason, deny
 from acm.errors import AcmInputError, AcmUsageError
-from acm.update import Amendment
-from hypervisor import argo, evtchn
+from hypervisor import argo, audit_text, evtchn
 from hypervisor.argo import ConnectRing
 from hypervisor.argo_ring import ArgoMessage, ArgoWindow
 from hypervisor.audit import MAX_REASONS, AuditTrail, Outcome
@@ -28,13 +26,12 @@ from hypervisor.errors import (
     HypervisorUsageError,
     NotPrivileged,
     Undecided,
-    UpdateRefused,
 )
 from hypervisor.hypercalls import HYPERCALLS, Call, Caller, Hypercall
 from hypervisor.memory import FramePage
 from hypervisor.past_runs import PastRuns
 from hypervisor.policyctl import ReplacePolicy
-from hypervisor.savectl import SavedDomain, SaveDomain, saved_domain
+from hypervisor.savectl import SaveDomain, saved_domain
 from hypervisor.state import DOM0, Domain, DomainStatus, HostState, Virq, VirqLine, brings_label
 
 if TYPE_CHECKING:
@@ -42,8 +39,10 @@ if TYPE_CHECKING:
 
     from acm.engine import Request
     from acm.history import History
+    from hypervisor.domctl import DestroyDomain
     from hypervisor.memory import MachineMemory
     from hypervisor.ports import HistoryMeasurer, HistoryStore, PolicyEngine
+    from hypervisor.savectl import SavedDomain
     from hypervisor.transition import Transition
 
 
@@ -111,15 +110,13 @@ class ReferenceMonitor:
         types = self._types(self._engine, self._state.domains.values())
         call = f"begins anew with {len(types)} types"
 
-        def record(outcome: Outcome, *reasons: tuple[str, str]) -> None:
-            self._append(actor, "history.begin", call, outcome, reasons)
-
-        record(Outcome.DONE, ("asked", why))
+        self._append(actor, "history.begin", call, Outcome.DONE, (("asked", why),))
         try:
             return self._past.begin(origin, types)
         except BaseException as error:
             # The record said that it would happen; it did not.
-            record(Outcome.FAILED, ("history", f"{type(error).__name__}: {error}"))
+            reason = ("history", f"{type(error).__name__}: {error}")
+            self._append(actor, "history.begin", call, Outcome.FAILED, (reason,), owed=True)
             raise
 
     @property
@@ -143,6 +140,14 @@ class ReferenceMonitor:
             self._measure(call, measure, actor)
         self._commit(call, transition)
         return transition.result
+
+    def take_back(self, call: DestroyDomain, *, actor: str, why: str) -> None:
+        """End a domain whose launch has failed, also where that cannot be recorded at this moment.
+
+        The record is owed then (:meth:`hypervisor.audit.AuditTrail.owe`): it comes before any other action.
+        Raises like :meth:`invoke`.
+        """
+        self._commit(call, self._permit(call, actor, why, owed=True))
 
     def save(self, call: SaveDomain, *, actor: str = "", why: str = "") -> SavedDomain:
         """Carry out a save like :meth:`invoke`, and return the domain that has left the host."""
@@ -179,14 +184,14 @@ class ReferenceMonitor:
         if port is not None:
             self._memory.signal(domid, port)
 
-    def _permit(self, call: Call, actor: str, why: str) -> Transition:
+    def _permit(self, call: Call, actor: str, why: str, *, owed: bool = False) -> Transition:
         """Prepare a call and record it, so that nothing is left but to commit it."""
         row = HYPERCALLS[type(call)]
         try:
             transition = self._prepare(row, call)
             self._remember(call, transition)
         except HypervisorDenied as error:
-            self._record(call, Outcome.DENIED, _reasons(error), actor)
+            self._record(call, Outcome.DENIED, audit_text.reasons(error), actor)
             raise
         except HypervisorUsageError as error:
             self._record(call, Outcome.FAILED, ((error.code, str(error)),), actor)
@@ -196,14 +201,19 @@ class ReferenceMonitor:
             raise
         if row.caller is Caller.DOM0:
             # Before the commit: an action that cannot be recorded does not happen.
-            self._record(call, Outcome.DONE, (("asked", why),) if why else (), actor)
+            self._record(call, Outcome.DONE, (("asked", why),) if why else (), actor, owed=owed)
             self._record_ended(call, transition, actor)
         return transition
 
     def _record_ended(self, call: Call, transition: Transition, actor: str) -> None:
-        for first in range(0, len(transition.ended), MAX_REASONS):
-            some = transition.ended[first : first + MAX_REASONS]
-            self._record(call, Outcome.DONE, tuple(("with-it", each) for each in some), actor)
+        try:
+            for first in range(0, len(transition.ended), MAX_REASONS):
+                some = transition.ended[first : first + MAX_REASONS]
+                self._record(call, Outcome.DONE, tuple(("with-it", each) for each in some), actor)
+        except OSError as error:
+            # The first record said that it would happen; it does not.
+            self._record(call, Outcome.FAILED, (("not-recorded", str(error)),), actor, owed=True)
+            raise
 
     def _measure(self, call: Call, measure: Callable[[], object], actor: str) -> None:
         try:
@@ -211,7 +221,7 @@ class ReferenceMonitor:
         except BaseException as error:
             # The record said that it would happen; it did not.
             why = f"{type(error).__name__}: {error}"
-            self._record(call, Outcome.FAILED, (("not-measured", why),), actor)
+            self._record(call, Outcome.FAILED, (("not-measured", why),), actor, owed=True)
             raise
 
     def judge(self, operation: str, requests: Iterable[Request]) -> None:
@@ -222,12 +232,12 @@ class ReferenceMonitor:
         try:
             self._require(operation, requests, self.decide)
         except HypervisorDenied as error:
-            self._append("toolstack", operation, "", Outcome.DENIED, _reasons(error))
+            self._append("toolstack", operation, "", Outcome.DENIED, audit_text.reasons(error))
             raise
 
     def refuse(self, operation: str, error: HypervisorDenied) -> HypervisorDenied:
         """Record a refusal that another rule of the host came to, and return it for raising."""
-        self._append("toolstack", operation, "", Outcome.DENIED, _reasons(error))
+        self._append("toolstack", operation, "", Outcome.DENIED, audit_text.reasons(error))
         return error
 
     def decide(self, request: Request) -> Decision:
@@ -293,7 +303,15 @@ class ReferenceMonitor:
             self._engine = call.engine
             self._cache.clear()
 
-    def _record(self, call: Call, outcome: Outcome, why: tuple[tuple[str, str], ...], actor: str) -> None:
+    def _record(
+        self,
+        call: Call,
+        outcome: Outcome,
+        why: tuple[tuple[str, str], ...],
+        actor: str,
+        *,
+        owed: bool = False,
+    ) -> None:
         caller = self._state.domains.get(call.caller)
         who = (
             f"domain {call.caller}"
@@ -301,12 +319,20 @@ class ReferenceMonitor:
             else f"domain {call.caller} {caller.name} ({caller.label})"
         )
         who = f"{actor} on {who}" if actor else who
-        self._append(who, HYPERCALLS[type(call)].id, _text(call), outcome, why)
+        self._append(who, HYPERCALLS[type(call)].id, audit_text.text(call), outcome, why, owed=owed)
 
     def _append(
-        self, who: str, action: str, what: str, outcome: Outcome, why: tuple[tuple[str, str], ...]
+        self,
+        who: str,
+        action: str,
+        what: str,
+        outcome: Outcome,
+        why: tuple[tuple[str, str], ...],
+        *,
+        owed: bool = False,
     ) -> None:
-        self._trail.append(
+        record = self._trail.owe if owed else self._trail.append
+        record(
             time_ns=self._clock(),
             epoch=self._state.policy.epoch,
             who=who,
@@ -315,35 +341,3 @@ class ReferenceMonitor:
             outcome=outcome,
             why=why,
         )
-
-
-def _reasons(error: HypervisorDenied) -> tuple[tuple[str, str], ...]:
-    if isinstance(error, AccessDenied):
-        return tuple((str(reason.code), reason.detail) for reason in error.decision.reasons)
-    if isinstance(error, UpdateRefused):
-        lineage = tuple((one.code, one.detail) for one in error.update.lineage)
-        return lineage + tuple((str(one.code), str(one)) for one in error.update.violations)
-    return ((error.code, str(error)),)
-
-
-def _text(call: Call) -> str:
-    shown = [
-        f"{each.name}={_brief(getattr(call, each.name))}"
-        for each in fields(call)
-        if each.name not in ("caller", "engine", "past_types")
-    ]
-    return f"{type(call).__name__}({', '.join(shown)})"
-
-
-def _brief(value: object) -> str:
-    match value:
-        case bytes():
-            return f"{len(value)} bytes"
-        case tuple():
-            return f"{len(value)} frames"
-        case SavedDomain():
-            return f"{value.name} ({value.label})"
-        case Amendment():
-            done = f"{len(value.stop)} stopped, {len(value.end)} revoked, {len(value.relabel)} relabelled"
-            return f"({done})"
-    return str(value)

@@ -107,8 +107,8 @@ class Toolstack(Protocol):
         """Let a paused domain run."""
         ...
 
-    def destroy(self, domid: int, why: str = "") -> None:
-        """End a domain and free what it had; ``why`` goes into the audit trail, where there is one."""
+    def destroy(self, domid: int) -> None:
+        """End a domain and free what it had."""
         ...
 
 
@@ -128,6 +128,10 @@ class LaunchHost(Toolstack, Protocol):
 
     def invoke(self, call: Call, *, actor: str = "", why: str = "") -> int:
         """Carry out a hypercall through the monitor."""
+        ...
+
+    def take_back(self, domid: int) -> None:
+        """End a domain whose launch has failed: this happens also where it cannot be recorded now."""
         ...
 
     def admit(self, config: DomainConfig) -> None:

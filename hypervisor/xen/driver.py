@@ -108,9 +108,8 @@ class XenDriver:
         """Let a paused domain run."""
         self._xc.unpause(domid)
 
-    def destroy(self, domid: int, why: str = "") -> None:
+    def destroy(self, domid: int) -> None:
         """End a domain; raises XenError unless it is gone, or going, afterwards."""
-        del why  # a driver records nothing
         before = domaininfo.by_domid(self.domains(), domid)
         if before is None or before.state is RunState.DYING:
             return

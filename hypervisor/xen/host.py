@@ -113,10 +113,15 @@ class GuardedXen(GuardedHost):
         self.invoke(UnpauseDomain(DOM0, domid))
         self._xen.unpause(domid)
 
-    def destroy(self, domid: int, why: str = "") -> None:
+    def destroy(self, domid: int) -> None:
         """End a domain: in Xen first, so that none runs that the state does not know."""
         self._retire(domid, self.state.domain(domid).uuid)
-        self.invoke(DestroyDomain(DOM0, domid), actor="launch" if why else "", why=why)
+        self.invoke(DestroyDomain(DOM0, domid))
+
+    def take_back(self, domid: int) -> None:
+        """End a domain whose launch has failed, also where that cannot be recorded now."""
+        self._retire(domid, self.state.domain(domid).uuid)
+        self.monitor.take_back(DestroyDomain(DOM0, domid), actor="launch", why="undo")
 
     def domains(self) -> tuple[DomainInfo, ...]:
         """Return all domains as Xen lists them."""
@@ -142,10 +147,19 @@ class GuardedXen(GuardedHost):
     def enforce(
         self, judged: Update, *, actor: str = "", why: str = "", measure: Callable[[], object] | None = None
     ) -> int:
-        """Carry out a judged update; the domains that are to stop are destroyed in Xen before it."""
-        for domid in sorted(judged.amendment.stop):
-            self._retire(domid, self.state.domain(domid).uuid)
-        return super().enforce(judged, actor=actor, why=why, measure=measure)
+        """Carry out a judged update.
+
+        The domains that are to stop are destroyed in Xen when all is judged and recorded, before it is
+        measured.
+        """
+
+        def last() -> None:
+            for domid in sorted(judged.amendment.stop):
+                self._retire(domid, self.state.domain(domid).uuid)
+            if measure is not None:
+                measure()
+
+        return super().enforce(judged, actor=actor, why=why, measure=last)
 
     def connect_disk(self, domid: int, identity: str, content: bytes = b"") -> BlockDevice:
         """Refuse: see :meth:`admit`."""

@@ -171,12 +171,12 @@ class RunningHost(ABC, Generic[Xen]):
         """Take note of who pays for a domain that is about to be launched."""
 
     def stop(self, name: str) -> None:
-        """End a domain."""
+        """End a domain; raises what kept it from ending, and then it is among the launched ones still."""
         domain = self.domain(name)
         try:
-            self._launches().stop(domain)  # takes every step, also when one of them fails
+            self._launches().stop(domain)
         finally:
-            del self.launched[name]
+            self.launched = what_is_left(self.running(), self.launched)
             self._left()
 
     def domain(self, name: str) -> LaunchedDomain:

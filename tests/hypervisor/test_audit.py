@@ -42,6 +42,46 @@ def test_a_trail_is_read_back() -> None:
     assert read_trail(b"") == ()
 
 
+class Disk:
+    """What a trail is written to; it takes lines while it has room."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.room = True
+
+    def write(self, line: bytes) -> None:
+        if not self.room:
+            raise OSError(28, "No space left on device")
+        self.lines.append(line)
+
+
+def record(act: Callable[..., object], what: str) -> None:
+    act(time_ns=1, epoch=1, who="host", action="H05", what=what, outcome=Outcome.DONE, why=())
+
+
+def test_what_is_owed_is_written_before_anything_else() -> None:
+    disk = Disk()
+    trail = AuditTrail(disk.write)
+    record(trail.append, "one")
+    disk.room = False
+    record(trail.owe, "two")
+    record(trail.owe, "three")
+    with pytest.raises(OSError, match="No space"):
+        record(trail.append, "never asked again")
+    assert [each.what for each in trail] == ["one"]
+    disk.room = True
+    record(trail.append, "four")
+    told = [each.what for each in read_trail(b"".join(disk.lines))]
+    assert told == [each.what for each in trail] == ["one", "two", "three", "four"]
+
+
+def test_what_is_owed_is_written_at_once_where_there_is_room() -> None:
+    disk = Disk()
+    trail = AuditTrail(disk.write)
+    record(trail.owe, "one")
+    assert [each.what for each in read_trail(b"".join(disk.lines))] == ["one"]
+
+
 @pytest.mark.parametrize("fault", ["edit", "drop", "swap", "repeat", "cut", "blank"])
 def test_a_changed_trail_is_refused(fault: str) -> None:
     _, data = filled()

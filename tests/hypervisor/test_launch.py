@@ -127,6 +127,27 @@ def test_a_stop_gives_the_last_reading_and_leaves_nothing(host: XenHost, outside
         launcher.stop(launched)
 
 
+def test_a_stop_that_cannot_be_recorded_leaves_all_as_it_was(host: XenHost, outside: Outside) -> None:
+    """Else a guest that fills the trail's disk would run on without its vTPM, measured as stopped."""
+    launcher = outside.launcher()
+    launched = launcher.launch(CONFIG)
+    before, steps = host.state, list(outside.steps)
+
+    def full(_: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    host.trail._sink = full
+    with pytest.raises(OSError, match="No space"):
+        launcher.stop(launched)
+    assert host.state is before
+    assert outside.steps == steps
+    launched.disks[0].write(0, bytes(512))
+    launched.vifs[0].send(b"\xff" * 6, b"still there")
+    host.trail._sink = None
+    launcher.stop(launched)
+    assert outside.steps == [*steps, "meter stopped", "stop measured", "vtpm destroyed"]
+
+
 def test_a_stop_spares_the_successor_of_a_domain_that_is_gone(host: XenHost, outside: Outside) -> None:
     launcher = outside.launcher()
     first = launcher.launch(CONFIG)

@@ -8,6 +8,7 @@ import pytest
 
 from acm import policyfile
 from acm.history import Anchor
+from hypervisor.audit import read_trail
 from hypervisor.errors import (
     OutOfResourceError,
 )
@@ -78,6 +79,35 @@ def test_a_launch_that_cannot_be_recorded_takes_everything_back(
     with pytest.raises(OSError, match="No space"):
         outside.launcher().launch(CONFIG)
     check_as_before(host, outside, before)
+
+
+@pytest.mark.parametrize(("number", "step"), [*((n, None) for n in range(6)), (6, "meter"), (5, "measured")])
+def test_a_launch_is_taken_back_although_the_trail_stays_full(
+    number: int, step: str | None, host: XenHost, outside: Outside
+) -> None:
+    """Whoever fills the disk of the trail keeps no half launched domain alive; its end is told later."""
+    before, lines, room = host.state, list[bytes](), [number]
+    outside.fail_at = step
+
+    def filling(line: bytes) -> None:
+        if len(lines) >= room[0]:
+            raise OSError(28, "No space left on device")
+        lines.append(line)
+
+    host.trail._sink = filling
+    with pytest.raises((OSError, RuntimeError)) as failed:
+        outside.launcher().launch(CONFIG)
+    assert not getattr(failed.value, "__notes__", ())
+    assert host.state == before
+    assert host._memory.touched() == 0
+    with pytest.raises(OSError, match="No space"):
+        outside.launcher().launch(CONFIG)
+    assert host.state == before
+    room[0], outside.fail_at = 1000, None
+    assert outside.launcher().launch(CONFIG).domid == 1
+    told = [(each.action, each.why) for each in read_trail(b"".join(lines))]
+    undone = [at for at, each in enumerate(told) if each == ("H05", (("asked", "undo"),))]
+    assert undone == ([number] if number else [])
 
 
 def test_a_launch_that_the_history_cannot_take_takes_everything_back(

@@ -51,6 +51,35 @@ def test_a_call_that_cannot_be_recorded_does_not_happen(host: XenHost, start: St
     assert host.state is before
 
 
+def test_an_update_that_is_recorded_in_part_is_told_as_failed(
+    host: XenHost, start: Start, edited: Edited
+) -> None:
+    """The first record says that it is done; one that tells what ends with it finds no room."""
+    first, second = host.guest(start("red")), host.guest(start("red-west"))
+    second.bind_interdomain(first.domid, first.alloc_unbound(second.domid))
+    policy = edited("red-west: {ste: [red]", "red-west: {ste: [blue]")
+    before, lines = host.state, list[bytes]()
+
+    def filling(line: bytes) -> None:
+        if len(lines) == 1:
+            raise OSError(28, "No space left on device")
+        lines.append(line)
+
+    host.trail._sink = filling
+    with pytest.raises(OSError, match="No space"):
+        host.replace_policy(policy, revoke=True)
+    assert host.state is before
+    host.trail._sink = None
+    host.invoke(PauseDomain(DOM0, first.domid))
+    *_, done, failed, paused = host.trail
+    assert [(each.action, each.outcome) for each in (done, failed, paused)] == [
+        ("H19", "done"),
+        ("H19", "failed"),
+        ("H04", "done"),
+    ]
+    assert failed.why[0][0] == "not-recorded"
+
+
 def test_a_paused_domain_cannot_call(host: XenHost, start: Start) -> None:
     red, other = start("red"), start("red")
     host.invoke(PauseDomain(DOM0, red))

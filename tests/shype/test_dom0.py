@@ -161,6 +161,22 @@ def test_a_domain_that_ended_by_itself_is_measured_as_stopped(machine: Machine, 
     ]
 
 
+def test_a_domain_that_cannot_be_stopped_is_not_forgotten(machine: Machine, host: Dom0Host) -> None:
+    """It runs on, so it is shown, vouched for, and can be stopped when Xen answers again."""
+    host.launch(machine.config("g1"))
+    machine.xen.fail_at = "destroy"
+    with pytest.raises(XenError):
+        host.stop("g1")
+    assert list(host.launched) == ["g1"]
+    evidence = host.evidence(NONCE)
+    assert len(evidence.domains) == 1
+    assert [event[2] for event in events(evidence) if event[0] == 13] == ["launch"]
+    machine.xen.fail_at = None
+    host.stop("g1")
+    assert (host.launched, list(machine.xen.guests)) == ({}, [0])
+    assert [event[2] for event in events(host.evidence(NONCE)) if event[0] == 13] == ["launch", "stop"]
+
+
 def test_another_mode_of_flask_is_another_report(machine: Machine, host: Dom0Host) -> None:
     """``xl setenforce 0`` after the first act does not stay a secret."""
     machine.xen.enforcing = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from acm.update import Amendment
 from hypervisor.errors import (
     AccessDenied,
     NoContext,
@@ -25,6 +26,8 @@ from tests.hypervisor.outside import Outside
 from tests.simulators.xen import FakeXen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from acm.policy import Policy
     from hypervisor.hostconfig import HostDescription
 
@@ -267,9 +270,50 @@ def test_a_stop_that_xen_refuses_keeps_the_domain_in_the_state(scene: Scene) -> 
     launcher = scene.launcher()
     launched = launcher.launch(CONFIG)
     scene.xen.fail_at = "destroy"
+    steps = list(scene.outside.steps)
     with pytest.raises(XenError):
         launcher.stop(launched)
     assert launched.domid in scene.host.state.domains
+    assert scene.outside.steps == steps, "it runs on, so its vTPM stays and no stop is measured"
+
+
+def test_a_stop_that_cannot_be_recorded_is_made_good_later(scene: Scene) -> None:
+    launcher = scene.launcher()
+    launched = launcher.launch(CONFIG)
+    steps = list(scene.outside.steps)
+
+    def full(_: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    scene.host.trail._sink = full
+    with pytest.raises(OSError, match="No space"):
+        launcher.stop(launched)
+    assert scene.host.survey().ended == (launched.domid,)
+    assert scene.outside.steps == steps
+    scene.host.trail._sink = None
+    launcher.stop(launched)
+    assert scene.outside.steps == [*steps, "stop measured", "vtpm destroyed"]
+    scene.check_as_before()
+
+
+def test_an_update_that_cannot_be_recorded_ends_no_domain(
+    scene: Scene, edited: Callable[[str, str], Policy]
+) -> None:
+    launched = scene.launch()
+    before = scene.host.state
+
+    def full(_: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    judged = scene.host.judge_policy(edited("dom0", "dom0"), Amendment(stop=frozenset({launched.domid})))
+    scene.host.trail._sink = full
+    with pytest.raises(OSError, match="No space"):
+        scene.host.enforce(judged)
+    assert launched.domid in scene.xen.guests
+    assert scene.host.state is before
+    scene.host.trail._sink = None
+    scene.host.enforce(judged)
+    scene.check_as_before()
 
 
 def test_a_driver_pauses_and_unpauses(scene: Scene) -> None:
