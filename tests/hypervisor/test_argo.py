@@ -23,7 +23,7 @@ from hypervisor.errors import (
     RingError,
 )
 from hypervisor.memory import FramePage, MachineMemory
-from hypervisor.state import DOM0, Virq
+from hypervisor.state import DOM0, RingId, Virq
 
 if TYPE_CHECKING:
     from hypervisor.host import XenHost
@@ -61,6 +61,14 @@ def test_a_ring_for_anybody_is_for_those_the_policy_lets_in(host: XenHost, start
     assert both.take_message(9, None) is None
     red.send_message(both.domid, 9, b"welcome")
     assert both.take_message(9, None) == ArgoMessage(red.domid, 0, 0, b"welcome")
+
+
+def test_each_sender_of_a_ring_for_anybody_stays_connected(host: XenHost, start: Start) -> None:
+    both, red, blue = (host.guest(start(label)) for label in ("red-blue", "red", "blue"))
+    both.register_ring(9, None, (5,))
+    for sender in (red, blue):
+        sender.send_message(both.domid, 9, b"hello")
+    assert host.state.domain(both.domid).rings[RingId(9, None)].senders == {red.domid, blue.domid}
 
 
 def test_registering_for_an_unlike_partner_is_refused(host: XenHost, start: Start) -> None:
