@@ -8,10 +8,11 @@ flags u16, status i16 (the size). The back end joins all interfaces of one VLAN;
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from hypervisor.errors import BadStateError
+from hypervisor.errors import BadStateError, HypervisorUsageError, RingError
 from hypervisor.frames import PAGE
 from hypervisor.ring import BackRing, FrontRing
 
@@ -93,7 +94,14 @@ class NetBackend:
         self._link.back.send(self._link.back_port)
 
     def deliver(self, frame: bytes) -> None:
-        """Put a frame into the guest's next free buffer; without one it is dropped, as on a wire."""
+        """Put a frame into the guest's next free buffer; without one it is dropped, as on a wire.
+
+        So it is where the guest has broken its ring or cut its link: the sender has nothing to do with that.
+        """
+        with suppress(RingError, HypervisorUsageError):
+            self._deliver(frame)
+
+    def _deliver(self, frame: bytes) -> None:
         if not self._attached():
             return
         entry = self._rx.take_request(_RX_REQUEST.size)

@@ -143,6 +143,25 @@ def test_a_full_receiver_drops_and_goes_on(host: XenHost, start: Start) -> None:
     assert host.counters(second).net_rx_packets == 9
 
 
+@pytest.mark.parametrize("misdeed", ["breaks its ring", "closes its port", "is paused"])
+def test_a_receiver_that_goes_wrong_takes_nothing_from_its_neighbours(
+    misdeed: str, host: XenHost, start: Start
+) -> None:
+    """One guest could silence its whole VLAN: a sender was refused what a receiver had broken."""
+    doms = [attached(host, start("red"), "vlan:1") for _ in range(3)]
+    vifs = [host.connect_vif(domid, "vlan:1", f"00:16:3e:00:00:0{domid}") for domid in doms]
+    if misdeed == "breaks its ring":
+        vifs[1]._link.front_pages[1].write(0, struct.pack("<I", 1 << 31))
+    elif misdeed == "closes its port":
+        host.guest(doms[1]).close(vifs[1]._link.front_port)
+    else:
+        host.pause(doms[1])
+    for payload in (b"first", b"second"):
+        vifs[0].send(ALL, payload)
+        assert [frame[14:] for frame in vifs[2].receive()] == [payload]
+    vifs[0].send(vifs[1].mac, b"for it alone")
+
+
 def test_a_destroyed_guest_leaves_its_vlan_and_its_successor_inherits_nothing(
     host: XenHost, start: Start
 ) -> None:
