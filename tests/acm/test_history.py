@@ -122,6 +122,15 @@ def test_a_full_history_admits_only_what_adds_nothing() -> None:
     assert history.decode(full.encode()) == full
 
 
+def test_a_history_begins_with_as_many_types_as_it_can_hold() -> None:
+    types = frozenset(f"t{number}" for number in range(MAX_TYPES))
+    begun = history.begin(bytes(32), types)
+    assert history.decode(begun.encode()) == begun
+    with pytest.raises(RequestError) as caught:
+        history.begin(bytes(32), types | {"one more"})
+    assert caught.value.code == "history-full"
+
+
 def test_a_policy_without_history_asks_for_none() -> None:
     plain = load(TEXT.replace("  history: true\n", "").encode())
     newest = ran("juice")

@@ -88,6 +88,11 @@ def test_a_refusal_names_the_level_and_the_category_that_fail() -> None:
     assert "secret lacks categories 'crypto', 'nato'" in reason.detail
 
 
+def test_a_refusal_names_no_category_that_both_sides_have() -> None:
+    (reason,) = ask("write", "war-room", "vm:keys").reasons
+    assert "secret {crypto} lacks category 'nato'" in reason.detail
+
+
 def test_a_trusted_label_stands_between_the_levels_that_it_spans() -> None:
     for label in ("web", "office"):
         assert ask("share", "guard", label).permitted
@@ -127,6 +132,7 @@ def test_a_label_without_a_level_gets_nothing(other: Label) -> None:
         assert codes(decision) == ["mls-no-level"]
         assert "'a'" in decision.reasons[0].detail
         assert codes(decide_authorization(one, two)) == ["mls-no-level"]
+        assert ("'b'" in decision.reasons[0].detail) is (other.mls is None)
 
 
 def test_levels_and_ranges_are_written_for_people() -> None:

@@ -25,3 +25,12 @@ def test_nothing_is_shared_without_types() -> None:
 @pytest.mark.parametrize(("guest", "permitted"), [("a", True), ("ab", True), ("c", False), ("abc", False)])
 def test_authorization_needs_every_type(guest: str, *, permitted: bool) -> None:
     assert decide_authorization(label("dom0", "a", "b"), label("guest", *guest)).permitted is permitted
+
+
+def test_a_refusal_says_what_is_held_and_what_is_missing() -> None:
+    (reason,) = decide_sharing(label("one"), label("other", "a", "b")).reasons
+    assert reason.detail == "'one' holds no STE type, 'other' holds STE types 'a', 'b': no STE type in common"
+    (reason,) = decide_authorization(label("dom0", "a"), label("guest", "a", "c")).reasons
+    assert reason.detail == "Domain-0 'dom0' may not run 'guest': it lacks STE type 'c'"
+    (reason,) = decide_authorization(label("dom0", "a"), label("guest")).reasons
+    assert reason.detail == "Domain-0 'dom0' may not run 'guest': it has no STE type in common with it"

@@ -321,6 +321,24 @@ class TestBegunAnew:
         create(host, "red")
         assert measured.histories[-1] == old, "the log ends with what counts"
 
+    def test_a_failure_is_told_as_it_is_although_the_trail_is_full(
+        self, boot: Callable[[], XenHost], measured: Measured
+    ) -> None:
+        host, lines = boot(), list[bytes]()
+
+        def filling(line: bytes) -> None:
+            if lines:
+                raise OSError(28, "No space left on device")
+            lines.append(line)
+
+        host.trail._sink = filling
+        measured.fail = True
+        with pytest.raises(RuntimeError, match="TPM"):
+            host.monitor.begin_history(b"\2" * 32, actor="operator", why="disk lost")
+        host.trail._sink, measured.fail = None, False
+        create(host, "red")
+        assert [each.outcome for each in list(host.trail)[:2]] == ["done", "failed"]
+
     def test_a_host_that_keeps_none_says_so(self, description: HostDescription, counting: Policy) -> None:
         host = XenHost(description, counting)
         with pytest.raises(BadStateError, match="keeps no history"):
