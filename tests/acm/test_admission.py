@@ -59,6 +59,13 @@ def test_a_start_is_in_the_running_set_and_in_the_history() -> None:
     assert before == admission()
 
 
+def test_a_policy_that_counts_no_past_runs_adds_none_to_a_history_that_is_shown() -> None:
+    plain = load(TEXT.replace("  history: true\n", "").encode())
+    decision, after = Admission(plain, "dom0", (), BEGUN, BEGUN.anchor).admit(Operation.START, "cola")
+    assert decision.permitted
+    assert (after.running, after.history, after.anchor) == (("cola",), BEGUN, BEGUN.anchor)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(("label", "domain0"), [("stranger", "dom0"), ("tea", "dom0-low")])
 def test_a_later_refusal_leaves_nothing_of_an_earlier_permit(order: str, label: str, domain0: str) -> None:
