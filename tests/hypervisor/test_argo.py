@@ -106,6 +106,29 @@ def test_a_successor_of_a_sender_or_partner_inherits_nothing(host: XenHost, star
             heir.send_message(both.domid, port, b"y")
 
 
+def test_the_successor_of_a_lone_sender_is_asked_about(host: XenHost, start: Start) -> None:
+    """Else a domain of any label could send by the identifier of one that is gone."""
+    both, red = host.guest(start("red-blue")), host.guest(start("red"))
+    both.register_ring(1, None, (5,))
+    red.send_message(both.domid, 1, b"x")
+    both.take_message(1, None)
+    host.invoke(DestroyDomain(DOM0, red.domid))
+    heir = host.guest(start("green"))
+    assert heir.domid == red.domid
+    with pytest.raises(AccessDenied):
+        heir.send_message(both.domid, 1, b"y")
+    assert both.take_message(1, None) is None
+
+
+def test_a_ring_ends_with_the_partner_that_it_was_for(host: XenHost, start: Start) -> None:
+    both, red = host.guest(start("red-blue")), host.guest(start("red"))
+    both.register_ring(2, red.domid, (6,))
+    host.invoke(DestroyDomain(DOM0, red.domid))
+    assert not host.state.domain(both.domid).rings
+    assert start("red") == red.domid
+    both.register_ring(2, red.domid, (6,))
+
+
 def test_rings_are_made_of_distinct_pages_of_their_owner(host: XenHost, start: Start) -> None:
     red = host.guest(start("red"))
     for gfns in ((5, 5), (5, 300), (-1,)):
