@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from hypervisor import blkif, netif
 from hypervisor.attach import AttachResource, DetachResource
-from hypervisor.domctl import DestroyDomain
+from hypervisor.counters import Counters
+from hypervisor.domctl import CreateDomain, DestroyDomain
 from hypervisor.errors import AccessDenied, BadStateError, HypervisorUsageError, RingError
 from hypervisor.state import DOM0, AccessMode
 
@@ -184,6 +185,17 @@ def test_the_address_of_a_destroyed_guest_is_free_at_once(host: XenHost, start: 
     host.connect_vif(first, "vlan:1", "00:16:3e:00:00:01")
     host.destroy(first)
     host.connect_vif(attached(host, start("red"), "vlan:1"), "vlan:1", "00:16:3e:00:00:01")
+
+
+def test_a_guest_that_comes_back_under_its_uuid_begins_anew(host: XenHost, start: Start) -> None:
+    first = attached(host, start("red"), RED_DISK)
+    host.connect_disk(first, RED_DISK).write(0, bytes(512))
+    host.add_work(first, 1000)
+    host.run(2000)
+    domain = host.state.domain(first)
+    host.destroy(first)
+    again = host.invoke(CreateDomain(DOM0, domain.uuid, domain.name, "red", 1, 1))
+    assert host.counters(again) == Counters(pages=256)
 
 
 def test_a_connection_that_fails_costs_the_guest_no_memory(host: XenHost, start: Start) -> None:

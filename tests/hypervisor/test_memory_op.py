@@ -53,6 +53,15 @@ def test_a_balloon_deflates_up_to_the_limit_only(host: XenHost, start: Start) ->
     assert host.state.domain(red.domid).memory.pages == 512
 
 
+def test_a_balloon_may_take_the_last_free_page(host: XenHost, start: Start) -> None:
+    red = host.guest(start("red"))
+    host.invoke(SetMaxMemory(DOM0, red.domid, 64))
+    red.increase_reservation(4096, len(host.state.free))
+    assert not len(host.state.free)
+    with pytest.raises(OutOfResourceError):
+        red.increase_reservation(1 << 20, 1)
+
+
 def test_no_more_than_the_host_has(host: XenHost, start: Start) -> None:
     red = host.guest(start("red"))
     host.invoke(SetMaxMemory(DOM0, red.domid, 64))

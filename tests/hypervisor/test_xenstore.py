@@ -74,6 +74,13 @@ def test_a_new_policy_ends_what_a_permission_gave(
         red.write_store(both.domid, "name", b"x")
 
 
+def test_what_is_not_there_is_not_shared(host: XenHost, start: Start) -> None:
+    red, other = host.guest(start("red")), start("red")
+    for mode in (AccessMode.READ, None):
+        with pytest.raises(NoSuchObjectError, match="no value"):
+            red.share_store("nothing", other, mode)
+
+
 def test_domain_0_reaches_what_it_may_run(host: XenHost, start: Start) -> None:
     red = host.guest(start("red"))
     toolstack = host.guest(DOM0)
