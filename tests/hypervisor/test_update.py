@@ -115,6 +115,26 @@ def test_a_domain_in_conflict_is_not_stopped_unless_it_is_named(
     assert host.guest(blue).read(0, 0, 6) == bytes(6)
 
 
+def test_what_is_offered_and_not_used_does_not_stand_against_an_update(
+    host: XenHost, start: Start, edited: Edited
+) -> None:
+    """And it is worth nothing afterwards: whoever takes it up is asked about then."""
+    red, both = host.guest(start("red")), host.guest(start("red-blue"))
+    port, ref = red.alloc_unbound(both.domid), red.grant_access(both.domid, 0, GrantKind.READ)
+    red.register_ring(1, None, (5,))
+    live = host.live_state()
+    assert not live.channels
+    assert not live.sharings
+    host.replace_policy(edited(*APART))
+    for take_up in (
+        lambda: both.bind_interdomain(red.domid, port),
+        lambda: both.map_grant(red.domid, ref, writable=False),
+        lambda: both.send_message(red.domid, 1, b"x"),
+    ):
+        with pytest.raises(AccessDenied):
+            take_up()
+
+
 def test_the_memory_of_every_stopped_domain_is_scrubbed(host: XenHost, start: Start, edited: Edited) -> None:
     """One of three is not enough: what is left in free pages comes to whoever takes them next."""
     stopped = [start("red"), start("green"), start("blue")]
