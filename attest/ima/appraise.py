@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from attest.eventlog.log import BANKS, HASHES, EventLogError
@@ -35,6 +35,10 @@ from vtpm.tpm2.constants import Alg
 
 MAX_FINDINGS: Final = 256
 """Findings that are kept; all are counted."""
+AT_ONCE: Final = 64
+"""Entries that are hashed together; each has at most ``MAX_DATA`` bytes."""
+Hashed = tuple[Entry, bytes, bytes]
+"""An entry, and the digests of its data by the hash of the list and by that of the bank."""
 _MAX_NAME: Final = 512
 """Characters of a path in a finding; the kernel's have up to 4,096 bytes, a forged one a million."""
 
@@ -95,11 +99,28 @@ def appraise_list(
         what = f"measurement list: PCR {policy.pcr} of {BANKS[alg][0]} is not quoted"
         raise ReplayError(what, pcrs=(policy.pcr,), code="bank")
     run = _Run(policy, pcrs, alg)
-    entries = list_entries(chunks)
-    proved = run.prove(entries)
-    beyond = sum(1 for _ in entries)
+    hashed = chain.from_iterable(_hashed(list_entries(chunks), alg))
+    proved = run.prove(hashed)
+    beyond = sum(1 for _ in hashed)
     found = tuple(run.findings)
     return AppraisedList(alg, proved, beyond, run.excluded, run.is_tied, found, dict(run.counts))
+
+
+def _hashed(entries: Iterator[Entry], alg: Alg) -> Iterator[Iterable[Hashed]]:
+    """Hash the data of entries, some at once: the processor is faster at one thing after another."""
+    while some := tuple(islice(entries, AT_ONCE)):
+        listed = BANK_OF_SIZE[len(some[0].digest)]
+        own = _digests(some, listed)
+        yield zip(some, own, own if listed is alg else _digests(some, alg), strict=True)
+
+
+def _digests(entries: Iterable[Entry], alg: Alg) -> list[bytes]:
+    empty, found = HASHES[alg](b"").copy, []
+    for entry in entries:
+        own = empty()  # a copy is made in half the time that usedforsecurity=False takes
+        own.update(entry.data)
+        found.append(own.digest())
+    return found
 
 
 class _Run:
@@ -114,24 +135,21 @@ class _Run:
         self.excluded = 0
         self.is_tied = False
 
-    def prove(self, entries: Iterator[Entry]) -> int:
+    def prove(self, hashed: Iterator[Hashed]) -> int:
         """Take entries up to the one that gives the quoted PCR, and return how many; ReplayError if none."""
         pcr, allowed, hash_ = self.policy.pcr, self.policy.allowed, HASHES[self.alg]
         quoted, violation = bytes(self.pcrs[pcr]), b"\xff" * BANKS[self.alg][1]
-        value, is_listed, fresh = bytes(len(violation)), False, hash_(b"").copy
-        for index, entry in enumerate(entries):
-            number, digest, _, data, file_digest, path, _ = entry
-            if not index:
-                listed = BANK_OF_SIZE[len(digest)]
-                is_listed, fresh = listed is self.alg, HASHES[listed](b"").copy
+        value, empty = bytes(len(violation)), hash_(b"").copy
+        for index, (entry, own, measured) in enumerate(hashed):
+            number, digest, _, _, file_digest, path, _ = entry
             if number != pcr:
                 self._found(index, "ima-other-pcr", f"for PCR {number}: {_name(entry)}")
                 continue
-            own = fresh()  # a copy is made in half the time that usedforsecurity=False takes
-            own.update(data)
-            if own.digest() == digest:
-                value = hash_(value + (digest if is_listed else hash_(data).digest())).digest()
-                if (path, file_digest) not in allowed or not index:
+            if own == digest:
+                extended = empty()
+                extended.update(value + measured)
+                value = extended.digest()
+                if file_digest + b" " + path not in allowed or not index:
                     self._judge(index, entry)
             elif any(digest):
                 what = f"measurement list: entry {index} was altered: its data do not fit its digest"

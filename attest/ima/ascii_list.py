@@ -52,9 +52,8 @@ _TOKENS: Final = {
     for name in ("sha1", "sha256", "sha384", "sha512")
 }
 """Length of a usual digest -> how it begins, where the hex begins, and the bytes before it in the data."""
-_USUAL: Final = {b"ima-ng": "ima-ng"}
 _USUAL_MORE: Final = {b"ima-sig": "ima-sig", b"ima-buf": "ima-buf"}
-"""Templates that are read the quick way, without and with a field behind the name; others by _any_entry."""
+"""Templates with a field behind the name that are read the quick way, as ima-ng is; others by _any_entry."""
 _MORE: Final = 6
 _NEW: Final = tuple.__new__
 """Makes an Entry in half the time that its class takes."""
@@ -67,7 +66,8 @@ def ascii_entries(chunks: Iterable[bytes]) -> Generator[Entry, None, int]:
 
     Returns 0: no byte stands behind the last entry.
     """
-    size, number = 0, 0
+    size, number, join = 0, 0, b"".join
+    register, of_register = 0, b""  # most lines have that of the line before
     for lines in _lines(chunks):
         for line in lines:
             number += 1
@@ -78,12 +78,16 @@ def ascii_entries(chunks: Iterable[bytes]) -> Generator[Entry, None, int]:
                     name, last = _USUAL_MORE[template], _last(more)
                 else:
                     pcr, digest, template, token, path = parts
-                    name, last = _USUAL[template], b""
+                    name, last = "ima-ng", b"\0"
+                    if template != b"ima-ng":
+                        raise KeyError  # noqa: TRY301  # the other reader knows them all
                 algorithm, cut, head = _TOKENS[len(token)]
                 if token[:cut] != algorithm:
-                    raise KeyError  # noqa: TRY301  # the other reader knows them all
-                data = b"%b%b%b%b\0%b" % (head, unhexlify(token[cut:]), _LENGTHS[len(path)], path, last)
-                entry = _NEW(Entry, (_PCRS[pcr], unhexlify(digest), name, data, token, path, "little"))
+                    raise KeyError  # noqa: TRY301
+                if pcr != of_register:
+                    register, of_register = _PCRS[pcr], pcr
+                data = join((head, unhexlify(token[cut:]), _LENGTHS[len(path)], path, last))
+                entry = _NEW(Entry, (register, unhexlify(digest), name, data, token, path, "little"))
             except (KeyError, IndexError, ValueError):
                 entry = _any_entry(line, number)
             if len(entry[1]) != size:
@@ -133,11 +137,11 @@ def _any_entry(line: bytes, number: int) -> Entry:
 
 
 def _last(text: bytes) -> bytes:
-    """Return the data of the field behind the name; ValueError where it is not as usual."""
+    """Return the end of the name and the field behind it; ValueError where that is not as usual."""
     raw = unhexlify(text)
     if len(raw) > MAX_DATA:
         raise ValueError
-    return _U32.pack(len(raw)) + raw
+    return b"\0" + _U32.pack(len(raw)) + raw
 
 
 def _any_template(pcr: int, digest: bytes, parts: list[bytes]) -> Entry:

@@ -23,8 +23,9 @@ STRONG: Final = frozenset({"sha256", "sha384", "sha512"})
 class RuntimePolicy:
     """Which entries a list may hold.
 
-    ``allowed`` are pairs of path and digest as the ASCII list writes them: ``(b"/usr/bin/cat",
-    b"sha256:HEX")``. The content of keyrings and other buffers stands there by its name (``b".ima"``).
+    ``allowed`` are files as the ASCII list writes them, digest, blank, path: ``b"sha256:HEX /usr/bin/cat"``.
+    No digest holds a blank, so the first one ends it. The content of keyrings and other buffers stands there
+    by its name (``b".ima"``).
     ``anywhere`` are digests that are allowed under any path.
     ``excluded`` are folders that are not judged, ``/`` at their end; what they cover is counted. ``keys``
     (``attest.ima.file_key.by_key_id``) admit any file that one of them signed. ``algorithms`` are those of
@@ -34,7 +35,7 @@ class RuntimePolicy:
     folder others can write to.
     """
 
-    allowed: frozenset[tuple[bytes, bytes]] = field(repr=False)
+    allowed: frozenset[bytes] = field(repr=False)
     excluded: tuple[bytes, ...] = ()
     keys: Mapping[bytes, FileKey] = field(default_factory=dict)
     algorithms: frozenset[str] = STRONG
@@ -46,7 +47,7 @@ class RuntimePolicy:
     def __post_init__(self) -> None:
         for folder in self.excluded:
             _check_excluded(folder.decode("utf-8", "surrogateescape"))
-        object.__setattr__(self, "paths", frozenset(path for path, _ in self.allowed))
+        object.__setattr__(self, "paths", frozenset(file.partition(b" ")[2] for file in self.allowed))
 
     def excludes(self, path: bytes) -> bool:
         """Tell whether a file lies in an excluded folder; a path with ``..`` or ``//`` in it never does."""

@@ -46,13 +46,13 @@ class FileReference:
 
     def policy(self) -> RuntimePolicy:
         """Return what a measurement list is held against: no folder left out, no key, no violation."""
-        pairs = (
-            (path.encode(), _ALGORITHM + digest.encode())
+        files = (
+            b"%b%b %b" % (_ALGORITHM, digest.encode(), path.encode())
             for path, digests in self.files.items()
             for digest in digests
         )
         anywhere = frozenset(_ALGORITHM + digest.encode() for digest in self.any_path)
-        return RuntimePolicy(frozenset(pairs), anywhere=anywhere)
+        return RuntimePolicy(frozenset(files), anywhere=anywhere)
 
     def joined(self, other: FileReference) -> FileReference:
         """Return what either of two admits."""

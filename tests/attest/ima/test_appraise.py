@@ -14,7 +14,7 @@ from attest.errors import AttestInputError, AttestUsageError
 from attest.eventlog.log import EventLogError
 from attest.eventlog.read import parse
 from attest.eventlog.replay import ReplayError, verify_replay
-from attest.ima.appraise import AppraisedList, appraise_list
+from attest.ima.appraise import AT_ONCE, AppraisedList, appraise_list
 from attest.ima.boot_aggregate import boot_aggregates
 from attest.ima.entry import entry_of
 from attest.ima.file_key import by_key_id, key_id_of
@@ -42,9 +42,9 @@ KEY = ec.derive_private_key(7, ec.SECP256R1())
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 
 
-def allow(*made: Made) -> frozenset[tuple[bytes, bytes]]:
+def allow(*made: Made) -> frozenset[bytes]:
     entries = (entry_of(each.pcr, each.digest(), each.template, each.data()) for each in made)
-    return frozenset((entry.path, entry.file_digest) for entry in entries)
+    return frozenset(entry.file_digest + b" " + entry.path for entry in entries)
 
 
 POLICY = RuntimePolicy(allow(CAT, DD, SH))
@@ -126,6 +126,33 @@ class TestCase64TruncatedReorderedAltered:
             appraise(AGGREGATE, ng("/tmp/evil"), pcrs=quoted(*GOOD))
 
 
+class TestLongLists:
+    """Entries are hashed some at once; wherever a group ends, the rules hold."""
+
+    FILES = tuple(ng(f"/usr/bin/f{number}", str(number).encode()) for number in range(3 * AT_ONCE))
+    POLICY = RuntimePolicy(allow(*FILES))
+
+    @pytest.mark.parametrize("entries", [1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE, 3 * AT_ONCE])
+    def test_what_stands_behind_the_quoted_entry_is_counted_and_not_used(self, entries: int) -> None:
+        made = [AGGREGATE, *self.FILES]
+        pcrs = quoted(*made[:entries])
+        evil = [ng("/tmp/evil"), violation("/tmp/v"), ng("/tmp/altered", stated=b"\1" * 20)]
+        found = appraise(*made[:entries], *evil, *made[entries:], policy=self.POLICY, pcrs=pcrs)
+        assert (found.entries, found.beyond) == (entries, len(made) - entries + len(evil))
+        assert dict(found.counts) == {}
+
+    @pytest.mark.parametrize("at", [AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE + 7])
+    def test_a_wrong_entry_is_found_by_its_place(self, at: int) -> None:
+        made = [AGGREGATE, *self.FILES]
+        renamed = ng("/usr/bin/su", b"x", stated=made[at].digest())
+        pcrs = {10: replayed(*made, bank="sha1")}
+        with pytest.raises(ReplayError, match=f"entry {at} was altered"):
+            appraise_list([binary_of(*made[:at], renamed, *made[at + 1 :])], pcrs, Alg.SHA1, self.POLICY)
+        made[at] = ng("/tmp/evil")
+        found = appraise(*made, policy=self.POLICY)
+        assert [(one.code, one.index) for one in found.findings] == [("ima-not-allowed", at)]
+
+
 class TestCase66OtherPcrAndTemplates:
     def test_an_entry_for_another_pcr_is_never_skipped(self) -> None:
         other = ng("/usr/bin/cat", b"cat", pcr=11)
@@ -140,6 +167,15 @@ class TestCase66OtherPcrAndTemplates:
     def test_a_template_without_a_file_digest_is_not_allowed(self) -> None:
         named = Made("n-ng", (b"/usr/bin/cat\0",), ("/usr/bin/cat",))
         assert codes(AGGREGATE, named) == {"ima-algorithm": 1}
+
+    def test_a_name_that_spells_out_an_allowed_file_is_not_allowed(self) -> None:
+        """The binary list keeps blanks in names; digest and name are compared as one text."""
+        (known,) = allow(CAT)
+        named = Made("n-ng", (known + b"\0",), (known.decode(),))
+        blank = ng(" " + known.decode())
+        made = (AGGREGATE, named, blank)
+        found = appraise_list([binary_of(*made)], quoted(*made), Alg.SHA256, POLICY)
+        assert dict(found.counts) == {"ima-algorithm": 1, "ima-not-allowed": 1}
 
     def test_a_verity_digest_is_no_file_digest(self) -> None:
         policy = RuntimePolicy(allow(v2("/usr/bin/v", kind="ima")))
