@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from acm.engine import Operation, Request
 from hypervisor.frames import NO_FRAMES, Frames
 from hypervisor.state import AccessMode, HostState, ResourceKind
+
+MAX_QUESTIONS: Final = 16384
+"""Questions that are kept: a hook asks the same at each bind, and making one costs more than its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ def migrate_in(label: str, host: str, running: tuple[str, ...]) -> Request:
 
 def authorize(host: str, label: str) -> Request:
     """May a host whose Domain-0 has label ``host`` run ``label``."""
-    return Request(Operation.AUTHORIZE, vm(host), vm(label), ())
+    return between(Operation.AUTHORIZE, host, label)
 
 
 def use(
@@ -85,7 +90,7 @@ def use(
         op = Operation.VLAN_ATTACH
     else:
         op = Operation.RESOURCE_READ if mode is AccessMode.READ else Operation.RESOURCE_WRITE
-    return (Request(op, vm(label), res(resource), ()),)
+    return (upon(op, label, resource),)
 
 
 def share(state: HostState, subject: int, other: int) -> Request:
@@ -136,18 +141,30 @@ def write(state: HostState, subject: int, other: int) -> Request:
 
 def write_label(subject: str, other: str) -> Request:
     """Bytes of a domain of label ``subject`` go to a domain of label ``other`` that is to be made."""
-    return Request(Operation.WRITE, vm(subject), vm(other), ())
+    return between(Operation.WRITE, subject, other)
 
 
 def read_resource(subject: str, resource: str) -> Request:
     """Bytes of a resource of label ``resource`` come to a domain of label ``subject``."""
-    return Request(Operation.READ, vm(subject), res(resource), ())
+    return upon(Operation.READ, subject, resource)
 
 
 def write_resource(subject: str, resource: str) -> Request:
     """Bytes of a domain of label ``subject`` go to a resource of label ``resource``."""
-    return Request(Operation.WRITE, vm(subject), res(resource), ())
+    return upon(Operation.WRITE, subject, resource)
 
 
 def _between(op: Operation, state: HostState, subject: int, other: int) -> Request:
-    return Request(op, vm(state.domain(subject).label), vm(state.domain(other).label), ())
+    return between(op, state.domain(subject).label, state.domain(other).label)
+
+
+@lru_cache(MAX_QUESTIONS)
+def between(op: Operation, subject: str, other: str) -> Request:
+    """The question of an operation between two domain labels; one object for all who ask it."""
+    return Request(op, vm(subject), vm(other))
+
+
+@lru_cache(MAX_QUESTIONS)
+def upon(op: Operation, label: str, resource: str) -> Request:
+    """The question of an operation of a domain label upon a resource label; one object for all who ask it."""
+    return Request(op, vm(label), res(resource))

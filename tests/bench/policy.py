@@ -4,8 +4,8 @@ The policy: labels that hold three of a hundred STE types each; two labels may s
 common. Each peer gets the form that is fastest for it among those tried: for pycasbin one rule with a
 function that compares two sets (roles, ``g(r.sub, p.type) && g(r.obj, p.type)``, are ten times slower), for
 cedarpy one policy over sets, with policies and entities parsed before; both are asked in batches. We are
-asked one question after another. Verdicts are compared before anything is timed, and all times are for one
-decision: what a peer takes for one does not depend on how many labels there are.
+asked one question after another, and get them as a hook does. Verdicts are compared before anything is timed,
+and all times are for one decision: what a peer takes for one does not depend on how many labels there are.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from acm.flows import FlowGraph
 from acm.matrix import matrix
 from acm.policy import Policy
 from hypervisor.decision_cache import DecisionCache
+from hypervisor.transition import between
 from tests.bench.measure import Pair, Side, Size
 
 LABELS: Final = 1000
@@ -153,9 +154,9 @@ def _engine(policy: Policy, _: Sequence[Names]) -> Ask:
 
 
 def _decision(policy: Policy, _: Sequence[Names]) -> Ask:
-    """A decision as the monitor asks for it: its reasons are there when somebody asks for them."""
+    """A decision as a hook asks for it: its reasons are there when somebody asks for them."""
     asking, op = Decider(policy).decide, Operation.SHARE
-    return lambda pairs: [asking(Request(op, one, other)).permitted for one, other in pairs]
+    return lambda pairs: [asking(between(op, one, other)).permitted for one, other in pairs]
 
 
 def _verdict(policy: Policy, _: Sequence[Names]) -> Ask:
@@ -167,12 +168,16 @@ def _verdict(policy: Policy, _: Sequence[Names]) -> Ask:
 def _cached(policy: Policy, kept: Sequence[Names]) -> Ask:
     cache, op = DecisionCache(), Operation.SHARE
     for pair in kept:
-        request = Request(op, *pair)
+        request = between(op, *pair)
         cache.keep(request, 1, decide(policy, request))
 
+    find = cache.find
+
     def ask(pairs: Sequence[Names]) -> list[bool]:
-        found = (cache.find(Request(op, one, other), 1) for one, other in pairs)
-        return [decision is not None and decision.permitted for decision in found]
+        return [
+            (found := find(between(op, one, other), 1)) is not None and found.permitted
+            for one, other in pairs
+        ]
 
     return ask
 

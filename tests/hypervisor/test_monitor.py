@@ -19,6 +19,7 @@ from hypervisor.errors import AccessDenied, BadStateError, NoSuchObjectError, Un
 from hypervisor.evtchn import AllocUnbound
 from hypervisor.host import XenHost
 from hypervisor.state import DOM0, AccessMode, GrantKind
+from hypervisor.transition import between, upon
 
 RED_DISK = "uuid:00000000-0000-0000-0000-00000000000a"
 RED_ROM = "uuid:00000000-0000-0000-0000-00000000000c"
@@ -302,3 +303,14 @@ def test_a_cached_decision_is_not_found_in_another_epoch_or_for_another_label() 
         asked._replace(object="vm:green"),
     ):
         assert cache.find(other, 1) is None
+
+
+def test_a_question_is_made_once_and_never_taken_for_another() -> None:
+    op = Operation.READ
+    asked = between(op, "red", "blue")
+    assert between(op, "red", "blue") is asked
+    assert asked == Request(op, "vm:red", "vm:blue")
+    # A domain and a resource may share a name.
+    assert upon(op, "red", "blue") == Request(op, "vm:red", "res:blue")
+    assert between(Operation.WRITE, "red", "blue").op is Operation.WRITE
+    assert between(op, "blue", "red") == Request(op, "vm:blue", "vm:red")
