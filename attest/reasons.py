@@ -131,6 +131,8 @@ _ROWS: Final = (
          "Separators or Secure Boot variables stand where no sound boot puts them."),
     Code("loader-not-in-reference", "loader", _BAD, _EXEC,
          "The boot loader or what it was told is not as expected."),
+    Code("load-options-open", "loader", _WARN, _CONF,
+         "Words of a boot entry may have reached the kernels, and some act before they are reported."),
     Code("hypervisor-not-in-reference", "xen", _BAD, _EXEC,
          "Another hypervisor file was booted."),
     Code("xen-command-line-not-in-reference", "xen", _BAD, _CONF,

@@ -87,12 +87,20 @@ class FlaskPolicy:
     pcr: int | None
 
 
+class LoadOptions(StrEnum):
+    """What a unified image does with the words of a boot entry, which no register shows."""
+
+    IGNORED = "ignored"
+    TAKEN = "taken"
+
+
 @dataclass(frozen=True, slots=True)
 class HypervisorReference:
     """What the hypervisor should report of itself; None where any answer will do.
 
     Of the FLASK policy None says: whatever the boot registers cover. ``dom0_commandline`` is what the kernel
-    of Domain-0 should say that it runs with.
+    of Domain-0 should say that it runs with. ``load_options`` is for a unified image; None where a loader
+    starts Xen, or nobody has looked.
     """
 
     version: str | None
@@ -102,6 +110,7 @@ class HypervisorReference:
     build_id: str | None
     flask_policy: FlaskPolicy | None = None
     dom0_commandline: str | None = None
+    load_options: LoadOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +214,7 @@ def _hypervisor(top: Fields) -> HypervisorReference:
     found = Fields.of(
         top.values["hypervisor"],
         _HYPERVISOR,
-        optional={"flask_policy", "dom0_commandline"},
+        optional={"flask_policy", "dom0_commandline", "load_options"},
         where="hypervisor",
         fail=_malformed,
     )
@@ -218,6 +227,9 @@ def _hypervisor(top: Fields) -> HypervisorReference:
         build_id=found.or_null("build_id", lambda name: _build_id(found, name)),
         flask_policy=_flask(found) if "flask_policy" in found.values else None,
         dom0_commandline=found.lines("dom0_commandline", MAX_TEXT, empty=True) if said else None,
+        load_options=LoadOptions(found.word("load_options", tuple(LoadOptions)))
+        if "load_options" in found.values
+        else None,
     )
 
 
@@ -283,7 +295,8 @@ def _replay(bank: str, start: int, digests: Sequence[bytes]) -> bytes:
 
 def _hypervisor_json(hypervisor: HypervisorReference) -> dict[str, Json]:
     fields = asdict(hypervisor)
-    silent = [name for name in ("flask_policy", "dom0_commandline") if fields[name] is None]
+    optional = ("flask_policy", "dom0_commandline", "load_options")
+    silent = [name for name in optional if fields[name] is None]
     return {name: value for name, value in fields.items() if name not in silent}
 
 

@@ -35,7 +35,8 @@ LOAD_OPTIONS: Final = Uncovered(
     "load-options",
     "the boot entry's words: the second picks a section of the config, a name that is not there leaves Xen "
     "and dom0 without the image's words; what follows '--' joins Xen's command line; through BootNext no "
-    "register of PCR 0-7 moves: Xen's report in PCR 12 tells Xen's words, only /proc/cmdline tells dom0's",
+    "register of PCR 0-7 moves: the report in PCR 12 has them, but for those that act before it; build Xen "
+    "so that it ignores them (docs/image.md)",
 )
 
 
@@ -87,6 +88,7 @@ def look(image: bytes, recording: bytes | None) -> Look:
     if recording is not None:
         pcr4 = predict_unified(image, _PATH, (BANK,), recording).pcrs[BANK][_LOADER_PCR]
     others = tuple(Uncovered("config-section", each) for each in unified.other_entries(image))
+    words = () if unified.ignores_load_options(image) else (LOAD_OPTIONS,)
     return Look(
         image=image,
         config=image[config.span.start : config.span.start + config.memory],
@@ -95,7 +97,7 @@ def look(image: bytes, recording: bytes | None) -> Look:
         pcr4=pcr4,
         build_id=xen_image.build_id(image),
         signed=about.certificates is not None,
-        not_covered=(LOAD_OPTIONS, *others),
+        not_covered=(*words, *others),
     )
 
 

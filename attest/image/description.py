@@ -28,8 +28,10 @@ from acm.yamltree import Mark, Node, flaw
 from attest.errors import AttestInputError
 
 SCHEMA: Final = "shype.image/1"
-MAX_COMMAND_LINE: Final = 1023
-"""Xen keeps 1024 bytes of its own command line and of dom0's, and cuts what is longer without a word."""
+MAX_COMMAND_LINE: Final = 1022
+"""Xen keeps 1024 bytes of its own command line and of dom0's, with the NUL, and cuts what is longer without a
+word. One less, so that what a boot entry appends begins before the cut: Xen obeys also what it cut from its
+report."""
 OPTIONAL_PARTS: Final = ("ramdisk", "xsm", "ucode")
 _KEYS: Final = ("schema", "root", "xen", "options", "config", "kernel", *OPTIONAL_PARTS, "firmware")
 _PATH: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1024}")

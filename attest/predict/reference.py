@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from attest.predict.commandlines import command_lines
 from attest.predict.prediction import Prediction
 from attest.predict.profile import Profile, UnifiedSource
+from attest.predict.unified import ignores_load_options
 from attest.predict.xen_image import build_id
 from attest.reference import (
     FILES_PCR,
@@ -14,6 +15,7 @@ from attest.reference import (
     DomainReference,
     FlaskPolicy,
     HypervisorReference,
+    LoadOptions,
     ReferenceEvent,
     ReferenceValues,
 )
@@ -53,9 +55,14 @@ def reference_values(
             build_id=build_id(xen_image),
             flask_policy=None if flask_policy is None else FlaskPolicy(flask_policy, _covered_by(profile)),
             dom0_commandline=lines.dom0 if kernel else None,
+            load_options=_load_options(xen_image) if isinstance(profile.boot, UnifiedSource) else None,
         ),
         domains=tuple(domains),
     )
+
+
+def _load_options(image: bytes) -> LoadOptions:
+    return LoadOptions.IGNORED if ignores_load_options(image) else LoadOptions.TAKEN
 
 
 def _covered_by(profile: Profile) -> int:

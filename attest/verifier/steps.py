@@ -21,7 +21,7 @@ PLATFORM_STATE
     is so: only now are events facts.
 FIRMWARE, LOADER, XEN, DOM0
 12. PCR 0-7 by component (PFP 1.06, 2.3.4), and a log where the profile wants one, of a sound boot;
-13. loader (PCR 4, Authenticode) and its commands (PCR 8);
+13. loader (PCR 4, Authenticode) and its commands (PCR 8), or an image that takes no words of a boot entry;
 14. PCR 12 begins with one hypervisor report, and holds nothing foreign;
 15. hypervisor file (PCR 9) and reported build;  16. its command line (PCR 8);  17. reported settings;
     FLASK enforces, and its policy is the expected one, as reported or by its measured file;
@@ -84,7 +84,7 @@ PLATFORM: Final = (
 QUOTE: Final = (quotes.signature, quotes.nonce, quotes.selection, quotes.digest)
 PLATFORM_STATE: Final = (platform.clock, platform.tpm_firmware, platform.not_resumed)
 FIRMWARE: Final = (firmware.compared, firmware.log_shown, firmware.as_expected, firmware.sound)
-LOADER: Final = (loader.compared, loader.as_expected)
+LOADER: Final = (loader.compared, loader.as_expected, loader.boot_entry)
 XEN: Final = (
     xen.reported_first,
     xen.reported_once,

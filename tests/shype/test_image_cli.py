@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from attest.image.append import Part, append
-from tests.attest.image.xenefi import BUILD_ID, OPTIONAL, XenEfi
+from attest.predict.unified import CLOSED
+from tests.attest.image.xenefi import BUILD_ID, OPTIONAL, Sec, XenEfi
 from tests.attest.predict.build import CONFIGS, Image, code_view
 from tests.schemas import validator
 from tests.shype.outcome import Outcome, Shype
@@ -191,6 +192,25 @@ def test_a_boot_entry_s_section_that_reads_from_the_disk_is_shown(own: Path, shy
     validator("image-show").validate(found.document)
     assert [each["code"] for each in found.document["not_covered"]] == ["load-options", "config-section"]
     assert "[b]" in found.document["not_covered"][1]["detail"]
+
+
+def test_an_image_that_ignores_the_words_of_a_boot_entry_leaves_none_uncovered(
+    host: Path, shype_command: Shype
+) -> None:
+    closed = XenEfi(extra=(Sec(b".init", 0x800000, CLOSED),)).build()
+    (host.parent / "parts" / "xen.efi").write_bytes(closed)
+    found = shype_command("image", "build", host, "-o", host.with_name("closed.efi"), "--json")
+    assert found.exit == 0, found.err
+    assert found.document["not_covered"] == []
+
+
+@pytest.mark.parametrize(("length", "code"), [(1022, 0), (1023, 3)])
+def test_options_that_a_boot_entry_could_be_hidden_behind(
+    host: Path, shype_command: Shype, length: int, code: int
+) -> None:
+    """Xen obeys all of its command line, and reports 1023 characters of it."""
+    host.write_text(HOST.replace("console=com1 flask=enforcing", "x" * length))
+    assert shype_command("image", "build", host, "-o", host.with_name("made.efi")).exit == code
 
 
 @pytest.mark.parametrize("name", ["xen.efi", "vmlinuz", "initrd.img", "xenpolicy", "code.bin"])

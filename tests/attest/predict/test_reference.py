@@ -21,7 +21,14 @@ from attest.predict.flask import loaded_policy
 from attest.predict.prediction import predict, predict_unified
 from attest.predict.profile import load
 from attest.predict.reference import reference_values
-from attest.reference import DomainReference, FlaskPolicy, HypervisorReference, ReferenceValues
+from attest.predict.unified import CLOSED
+from attest.reference import (
+    DomainReference,
+    FlaskPolicy,
+    HypervisorReference,
+    LoadOptions,
+    ReferenceValues,
+)
 from tests.attest.predict.build import CONFIG, FILES, RECORDING, reader, unified, xen_image
 
 PROFILE = load(b"schema: shype.pcr-profile/1\nname: rack7\ngrub: {config: grub.cfg}\n")
@@ -61,6 +68,20 @@ def test_it_survives_encoding(good: ReferenceValues) -> None:
 def test_it_fits_its_schema(good: ReferenceValues, repository: Path) -> None:
     schema = json.loads((repository / "configs/schema/reference.schema.json").read_text())
     jsonschema.validate(json.loads(good.encode()), schema)
+
+
+def test_it_says_whether_a_unified_image_takes_the_words_of_a_boot_entry(
+    good: ReferenceValues, repository: Path
+) -> None:
+    closed = unified(kernel=b"kernel", ramdisk=b"ramdisk", text=CLOSED)
+    for image, expected in ((closed, LoadOptions.IGNORED), (unified(), LoadOptions.TAKEN)):
+        found = predict_unified(image, "xen.efi", ["sha256"], RECORDING)
+        values = reference_values(UNIFIED, found, image, [], version=1)
+        assert values.hypervisor.load_options is expected
+        assert ReferenceValues.decode(values.encode()) == values
+        schema = json.loads((repository / "configs/schema/reference.schema.json").read_text())
+        jsonschema.validate(json.loads(values.encode()), schema)
+    assert good.hypervisor.load_options is None, "GRUB's commands are in PCR 8"
 
 
 class TestFlaskPolicy:

@@ -144,3 +144,19 @@ def test_an_altered_image_is_read_or_refused(noise: bytes, place: int, skip: int
     raw = build()
     with contextlib.suppress(AttestInputError):
         unified.read(raw[:place] + noise + raw[place + skip :])
+
+
+def test_an_image_that_ignores_load_options_has_the_words_for_it_in_its_own_code() -> None:
+    words = b"code" + unified.CLOSED
+    assert unified.ignores_load_options(build(kernel=b"kernel", text=words))
+    assert not unified.ignores_load_options(build())
+    for part in ("ramdisk", "xsm", "ucode"):  # these can say anything
+        assert not unified.ignores_load_options(build(kernel=words, **{part: words}))
+
+
+def test_an_image_that_ignores_load_options_has_no_other_section_that_boots() -> None:
+    config = XEN_CFG + b"[debug]\nkernel=vmlinuz\noptions=loglvl=all\n"
+    words = {"kernel": b"kernel", "ramdisk": b"ramdisk", "text": unified.CLOSED}
+    assert unified.read(build(config, **words)).xen_arguments == "console=com1 flask=enforcing"
+    with pytest.raises(UnifiedImageError, match="ignores"):
+        unified.read(build(config, **words), "debug")
