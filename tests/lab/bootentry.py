@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from tests.lab.machine import VARIABLES
 from tests.lab.tool import run
 
 GLOBAL: Final = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+OWN: Final = "1ab0e5f1-0000-4000-8000-000000000001"
 ENTRY: Final = 0x99
 ACTIVE: Final = 1
 NON_VOLATILE: Final = 7
@@ -31,15 +33,19 @@ def load_option(options: str) -> bytes:
     return head + "lab".encode("utf-16-le") + b"\0\0" + device + options.encode("utf-16-le") + b"\0\0"
 
 
-def variables(folder: Path, options: str, *, once: bool) -> Path:
-    """Make a variable file whose entry is started: ``once`` by BootNext outside BootOrder, else by that."""
+def variables(folder: Path, options: str, *, once: bool, others: Mapping[str, bytes] | None = None) -> Path:
+    """Make a variable file whose entry is started: ``once`` by BootNext outside BootOrder, else by that.
+
+    ``others`` are variables of the attacker's own, which mean nothing to the firmware.
+    """
     number = struct.pack("<H", ENTRY)
     wanted = {f"Boot{ENTRY:04X}": load_option(options), "BootNext" if once else "BootOrder": number}
     document = {
         "version": 2,
         "variables": [
-            {"name": name, "guid": GLOBAL, "attr": NON_VOLATILE, "data": data.hex()}
-            for name, data in wanted.items()
+            {"name": name, "guid": guid, "attr": NON_VOLATILE, "data": data.hex()}
+            for guid, found in ((GLOBAL, wanted), (OWN, others or {}))
+            for name, data in found.items()
         ],
     }
     source, target = folder / "variables.json", folder / "variables.fd"

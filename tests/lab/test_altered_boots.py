@@ -6,12 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.lab import bootdisk, bootentry, variants
-from tests.lab.conftest import Shelf, note_boot
-from tests.lab.live import Judgement, LiveHost, booted, wait_for_agent
-from tests.lab.machine import VARIABLES, Machine, Tpm
+from tests.lab import bootdisk, variants
+from tests.lab.bench import Bench, refused
+from tests.lab.conftest import Shelf
+from tests.lab.machine import Tpm
 from tests.lab.parts import SHYPE, Parts
 from tests.lab.test_a_good_host import NONCE
 from tests.lab.variants import FLASK, LAB, LOADER, PCRS, UNIFIED
@@ -20,32 +19,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.heavy]
 SCRIPT = (LAB / "flask.grub.cfg").read_text()
 
 
-class Bench:
-    """Boots an altered host and has it judged by the good one's reference values."""
-
-    def __init__(self, parts: Parts, work: Path, tpm: Tpm, prepared: Shelf) -> None:
-        self.parts, self.work, self.tpm, self.prepared = parts, work, tpm, prepared
-
-    def judge(
-        self, story: str, variant: str, folder: Path, variables: Path = VARIABLES
-    ) -> tuple[Judgement, dict[int, str], LiveHost]:
-        good = self.prepared[variant]
-        with booted(
-            self.work / story, folder, self.parts, self.tpm, self.work / "desk", variables=variables
-        ) as host:
-            read = note_boot(story.replace("-", " "), host, good.reference.pcrs)
-            wait_for_agent(host)
-            return host.verify(good.reference), read, host
-
-
 @pytest.fixture(scope="module")
 def bench(parts: Parts, work: Path, tpm: Tpm, prepared: Shelf) -> Bench:
     prepared["flask"]  # skips where the lab has no FLASK: all of these boots need it
     return Bench(parts, work, tpm, prepared)
-
-
-def refused(judged: Judgement) -> None:
-    assert (judged.exit, judged.verdict) == (1, "contraindicated"), judged.details
 
 
 @pytest.mark.smoke
@@ -85,77 +62,6 @@ def test_a_ramdisk_with_one_more_file_and_a_quote_of_before_the_reboot(bench: Be
     again = host.verify_file(old, NONCE, bench.prepared["flask"].reference)
     assert again.exit == 3, again.details
     assert "clock-back" in again.codes
-
-
-def test_the_unified_image_by_a_boot_entry_in_bootorder(bench: Bench) -> None:
-    work = bench.work / "bootorder"
-    work.mkdir()
-    entry = bootentry.variables(work, "xen -- flask=permissive", once=False)
-    judged, read, _ = bench.judge(
-        "other-options-by-BootOrder", "unified", bench.prepared["unified"].folder, entry
-    )
-    refused(judged)
-    assert "hypervisor-report-unlike-reference" in judged.reasons["xen"]
-    assert "firmware-not-in-reference" in judged.codes
-    assert read[4] == bench.prepared["unified"].reference.pcrs[4]
-
-
-def test_the_unified_image_by_bootnext_with_registers_unchanged(bench: Bench) -> None:
-    work = bench.work / "bootnext"
-    work.mkdir()
-    entry = bootentry.variables(work, "xen -- flask=permissive", once=True)
-    judged, read, _ = bench.judge(
-        "other-options-by-BootNext", "unified", bench.prepared["unified"].folder, entry
-    )
-    refused(judged)
-    predicted = bench.prepared["unified"].reference.pcrs
-    assert {pcr: read[pcr] for pcr in PCRS} == dict(predicted), "PCR 0-9 must not tell"
-    assert judged.reasons["xen"] == {"hypervisor-report-unlike-reference"}
-
-
-@pytest.mark.parametrize(
-    ("story", "options"),
-    [
-        ("without-dom0-arguments", "xen nosuch -- {options}"),
-        ("more-dom0-arguments", "xen -- -- mitigations=off"),
-    ],
-    ids=["taken away", "added to"],
-)
-def test_dom0_arguments_of_a_boot_entry_with_all_else_unchanged(
-    bench: Bench, story: str, options: str
-) -> None:
-    """A section that is not there takes dom0's arguments away; a second ``--`` adds to them."""
-    work = bench.work / story
-    work.mkdir()
-    own = yaml.safe_load((LAB / "unified.image.yaml").read_text())["options"]
-    entry = bootentry.variables(work, options.format(options=own), once=True)
-    judged, read, _ = bench.judge(f"{story}-booted", "unified", bench.prepared["unified"].folder, entry)
-    refused(judged)
-    predicted = bench.prepared["unified"].reference.pcrs
-    assert {pcr: read[pcr] for pcr in PCRS} == dict(predicted), "PCR 0-9 must not tell"
-    assert judged.reasons["dom0"] == {"dom0-command-line-not-in-reference"}
-    # Which of the guests run by now is another matter.
-    assert judged.codes - judged.reasons["dom0"] <= {"domain-missing"}, judged.details
-
-
-FORGING = (
-    'xen -- -- rdinit=/bin/busybox -- sh -c "B=/bin/busybox; $B mount -t proc proc /proc;'
-    " $B sed -i /proc.proc/d /init; $B echo console=hvc0 ro quiet >/tmp/c;"
-    ' $B mount --bind /tmp/c /proc/cmdline; exec /init"'
-)
-"""Run before the first act, these words have it read a line of their own: such a host was affirming."""
-
-
-def test_words_of_a_boot_entry_do_not_run_before_the_first_act(bench: Bench) -> None:
-    """Linux lets its command line choose the first program; one can be executed, and it takes no words."""
-    work = bench.work / "before-the-first-act"
-    work.mkdir()
-    entry = bootentry.variables(work, FORGING, once=True)
-    image = bootdisk.make(bench.prepared["unified"].folder, work / "boot.img")
-    own = Tpm.manufacture(work / "tpm")
-    with Machine(work / "machine", (image, bench.parts.userland.disk), own, entry) as machine:
-        machine.wait_for("Kernel panic - not syncing: No working init found")
-        assert "=== LAB" not in machine.said()
 
 
 def test_an_image_without_its_policy_reads_another_file_from_the_disk(bench: Bench) -> None:

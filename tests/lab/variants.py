@@ -26,30 +26,37 @@ GUESTS: Final = ("g1.cfg", "g2.cfg")
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to boot; ``unified`` without GRUB, ``flask`` with the policy module."""
+    """One way to boot; ``unified`` without GRUB, ``flask`` with the policy module.
+
+    ``closed`` is the unified image that takes no words of a boot entry.
+    """
 
     name: str
     unified: bool = False
     flask: bool = True
+    closed: bool = True
 
     @property
     def profile(self) -> Path:
         """The PCR profile: what the prediction is made from."""
-        return LAB / f"{self.name}.yaml"
+        return LAB / ("unified.yaml" if self.unified else f"{self.name}.yaml")
 
 
 PLAIN: Final = Variant("plain", flask=False)
 FLASK: Final = Variant("flask")
 MENU: Final = Variant("menu")
 UNIFIED: Final = Variant("unified", unified=True)
-VARIANTS: Final = (PLAIN, FLASK, MENU, UNIFIED)
+OPEN: Final = Variant("unified-open", unified=True, closed=False)
+"""The unified image of a Xen without our patch."""
+VARIANTS: Final = (PLAIN, FLASK, MENU, UNIFIED, OPEN)
 
 
 def files(variant: Variant, parts: Parts) -> dict[str, Path | bytes]:
     """Return what lies on the boot disk beside loader and kernel, by its name there."""
     xen = parts.hypervisor if variant.flask else parts.plain
     found: dict[str, Path | bytes] = {"vmlinuz": parts.kernel, "initrd.img": parts.ramdisk}
-    found["xen.efi" if variant.unified else "xen.gz"] = xen.efi if variant.unified else xen.gz
+    efi = xen.closed if variant.closed and xen.closed is not None else xen.efi
+    found["xen.efi" if variant.unified else "xen.gz"] = efi if variant.unified else xen.gz
     if variant.flask and xen.policy is not None:
         found["xenpolicy"] = xen.policy
     return found

@@ -35,6 +35,7 @@ STAMPS: Final = (
     *("XEN_WHOAMI=lab", "XEN_DOMAIN=shype"),
 )
 """The same source gives the same bytes, wherever and whenever it is built."""
+PATCH: Final = Path(__file__).resolve().parent / "xen-load-options.patch"
 OTHER_POLICY: Final = "allow domU_t isolated_domU_t:grant { map_read map_write };\n"
 BUILD_SECONDS: Final = 1800
 POLICY_VERSION: Final = 30
@@ -42,10 +43,14 @@ POLICY_VERSION: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Hypervisor:
-    """Xen as multiboot2 file and as EFI image, and its policies; these are None for a plain hypervisor."""
+    """Xen as multiboot2 file and as EFI image, and its policies; these are None for a plain hypervisor.
+
+    ``closed`` is the EFI image with our patch: in a unified image it takes no words of a boot entry.
+    """
 
     gz: Path
     efi: Path
+    closed: Path | None
     policy: Path | None
     other_policy: Path | None
 
@@ -58,14 +63,15 @@ class Hypervisor:
 def hypervisor(cache: Cache, apt: Apt) -> Hypervisor:
     """Return the hypervisor, built if need be."""
     try:
-        made_from = "".join((VERSION, OPTIONS, OTHER_POLICY, *STAMPS))
+        made_from = "".join((VERSION, OPTIONS, OTHER_POLICY, *STAMPS, PATCH.read_text()))
         folder = cache.made("xen", made_from, lambda new: _build(new, apt))
     except LabError as error:
         if error.part != "source":
             raise
         say(f"the source of Xen cannot be had, so this lab runs Debian's hypervisor, WITHOUT FLASK: {error}")
         return plain(cache, apt)
-    return Hypervisor(folder / "xen.gz", folder / "xen.efi", folder / "xenpolicy", folder / "other-xenpolicy")
+    names = ("xen.gz", "xen.efi", "xen-closed.efi", "xenpolicy", "other-xenpolicy")
+    return Hypervisor(*(folder / name for name in names))
 
 
 def plain(cache: Cache, apt: Apt) -> Hypervisor:
@@ -80,7 +86,7 @@ def plain(cache: Cache, apt: Apt) -> Hypervisor:
         shutil.rmtree(new / "package")
 
     folder = cache.made("xen-plain", archive.name, make)
-    return Hypervisor(folder / "xen.gz", folder / "xen.efi", None, None)
+    return Hypervisor(folder / "xen.gz", folder / "xen.efi", None, None, None)
 
 
 def _build(new: Path, apt: Apt) -> None:
@@ -106,6 +112,9 @@ def _build(new: Path, apt: Apt) -> None:
     _policy(tree, new / "other-xenpolicy")
     for name in ("xen.gz", "xen.efi"):
         shutil.copy(tree / "xen" / name, new / name)
+    run("patch", "-p1", "-d", tree, "-i", PATCH)
+    run(*make, "-j2", log=log, seconds=BUILD_SECONDS, alone=True)
+    shutil.copy(tree / "xen" / "xen.efi", new / "xen-closed.efi")
     shutil.rmtree(source)
 
 
