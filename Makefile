@@ -13,7 +13,7 @@ BOOT ?= build/boot
 TESTFLAGS ?=
 SECONDS ?= 20
 LAB_PACKAGES = bc binutils bison busybox-static checkpolicy cryptsetup-bin dosfstools dpkg-dev e2fsprogs flex \
-  git grub-efi-amd64-bin kmod m4 make mtools ovmf qemu-system-x86 swtpm swtpm-tools xz-utils
+  git grub-efi-amd64-bin kmod m4 make mtools osslsigncode ovmf qemu-system-x86 swtpm swtpm-tools xz-utils
 
 setup:
 	@tools/setup

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from tests.lab import bootdisk
 from tests.lab.errors import LabError
-from tests.lab.machine import VARIABLES, Machine, Tpm
+from tests.lab.machine import PLAIN_BOARD, VARIABLES, Board, Machine, Tpm
 from tests.lab.parts import CONFIGS, SHYPE, Parts
 from tests.lab.shell import Answer, Shell
 from tests.lab.tool import say
@@ -166,6 +166,7 @@ def booted(
     *,
     variables: Path = VARIABLES,
     own: Path | None = None,
+    board: Board = PLAIN_BOARD,
 ) -> Iterator[LiveHost]:
     """Boot a host from a boot folder and wait until its dom0 answers; at the end dom0 powers off.
 
@@ -173,7 +174,8 @@ def booted(
     """
     folder.mkdir(parents=True, exist_ok=True)
     image = bootdisk.make(boot, folder / "boot.img")
-    with Machine(folder / "machine", (image, parts.userland.disk), tpm, variables, own) as machine:
+    disks = (image, parts.userland.disk)
+    with Machine(folder / "machine", disks, tpm, variables, own=own, board=board) as machine:
         machine.wait_for("=== LAB READY")
         with Shell(machine.shell_socket, machine.said) as shell:
             host = LiveHost(machine, shell, desk, parts, tpm)

@@ -61,6 +61,17 @@ class PortTakenError(LabError):
     """QEMU could not have the port that was free a moment ago."""
 
 
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The firmware's code, and the arguments of QEMU for a machine that it runs on."""
+
+    code: Path
+    hardware: tuple[str, ...]
+
+
+PLAIN_BOARD: Final = Board(CODE, HARDWARE)
+
+
 @dataclass(slots=True)
 class Tpm:
     """The state of a software TPM that outlives the machine: a host keeps its TPM over a reboot."""
@@ -102,8 +113,8 @@ class Tpm:
 class Machine:
     """A machine that runs. Use it in a ``with`` block; its end is power-off by pulling the plug.
 
-    ``folder`` keeps console and logs, ``disks`` are never written to, ``variables`` is a template of OVMF's,
-    ``own`` is a disk that keeps what the host writes; without one that disk is empty.
+    ``folder`` keeps console and logs, ``disks`` are never written to, ``variables`` is a template of those of
+    the firmware on ``board``. ``own`` is a disk that keeps what the host writes, else that one is empty.
     ``port`` is where the agent's port is forwarded to, on the loopback address only.
     """
 
@@ -113,7 +124,9 @@ class Machine:
         disks: Sequence[Path],
         tpm: Tpm,
         variables: Path = VARIABLES,
+        *,
         own: Path | None = None,
+        board: Board = PLAIN_BOARD,
     ) -> None:
         self.folder = folder
         self.console = folder / "console.log"
@@ -123,6 +136,7 @@ class Machine:
         self._tpm = tpm
         self._variables = variables
         self._own = own
+        self._board = board
         self._swtpm: subprocess.Popen[bytes] | None = None
         self._qemu: subprocess.Popen[bytes] | None = None
         self._ends = contextlib.ExitStack()
@@ -169,10 +183,11 @@ class Machine:
         forward = f"hostfwd=tcp:127.0.0.1:{self.port}-{GUEST_ADDRESS}:{AGENT_PORT}"
         console = f"path={self.console_socket},server=on,wait=off,logfile={self.console}"
         words = [
-            *HARDWARE,
+            *self._board.hardware,
             *("-chardev", f"socket,id=con,{console}", "-chardev", f"socket,id=ct,path={control}"),
             *("-chardev", f"socket,id=sh,path={self.shell_socket},server=on,wait=off"),
-            *("-drive", f"{flash},readonly=on,file={CODE}", "-drive", f"{flash},file={self.folder}/vars.fd"),
+            *("-drive", f"{flash},readonly=on,file={self._board.code}"),
+            *("-drive", f"{flash},file={self.folder}/vars.fd"),
             *("-netdev", f"user,id=n0,net={NETWORK},restrict=on,{forward}"),
         ]
         for number, disk in enumerate(self._disks):

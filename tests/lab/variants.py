@@ -106,12 +106,17 @@ class Reference:
     pcrs: Mapping[int, str]
 
 
-def predict(variant: Variant, parts: Parts, folder: Path, work: Path) -> Reference:
-    """Predict a boot from ``folder``; ``work`` takes the profile, the recording and the result."""
+def predict(
+    variant: Variant, parts: Parts, folder: Path, work: Path, firmware: Path | None = None
+) -> Reference:
+    """Predict a boot from ``folder``; ``work`` takes the profile, the recording and the result.
+
+    ``firmware`` is the log of another machine than the usual one.
+    """
     work.mkdir(parents=True, exist_ok=True)
     profile = work / "profile.yaml"
     shutil.copy(variant.profile, profile)
-    shutil.copy(parts.firmware, work / "firmware.bin")
+    shutil.copy(firmware or parts.firmware, work / "firmware.bin")
     ramdisk = work / "initrd.img"
     ramdisk.write_bytes(parts.ramdisk)
     domains = [word for name in GUESTS for word in ("--domain", LAB / name)]

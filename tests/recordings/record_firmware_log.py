@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,21 +129,28 @@ def initrd(busybox: Path) -> bytes:
     return gzip.compress(archive, mtime=0)
 
 
-def boot_disk(folder: Path, kernel: Path, busybox: Path) -> Path:
-    """An unpartitioned FAT disk with GRUB as the removable-media loader, the kernel and the ramdisk."""
+def boot_disk(folder: Path, kernel: Path, busybox: Path, sign: Callable[[Path], None] | None = None) -> Path:
+    """An unpartitioned FAT disk with GRUB as the removable-media loader, the kernel and the ramdisk.
+
+    For a machine with Secure Boot, ``sign`` signs GRUB and a copy of the kernel, which the firmware checks.
+    """
     (folder / "grub.cfg").write_text(GRUB_CFG)
     (folder / "initrd.img").write_bytes(initrd(busybox))
     loader, image = folder / "BOOTX64.EFI", folder / "boot.img"
-    modules = f"--modules={' '.join(MODULES)}"
+    modules = [f"--modules={' '.join(MODULES)}", *(("--disable-shim-lock",) if sign else ())]
     run(
         "grub-mkstandalone",
         "-O",
         "x86_64-efi",
         "-o",
         loader,
-        modules,
+        *modules,
         f"boot/grub/grub.cfg={folder}/grub.cfg",
     )
+    if sign is not None:
+        kernel = Path(shutil.copy(kernel, folder / "signed-vmlinuz"))
+        sign(loader)
+        sign(kernel)
     with image.open("wb") as disk:
         disk.truncate(IMAGE_BYTES)
     run("mkfs.vfat", image)
