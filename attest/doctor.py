@@ -264,10 +264,12 @@ def _loader(facts: Facts) -> Iterator[Finding]:
 def _unified(facts: Facts) -> Iterator[Finding]:
     for image in facts.images:
         if image.kind is ImageKind.UNIFIED and image.flaw:
-            mend = "put every part into a section of the image (docs/profiles.md)"
+            mend = "an image with all parts inside, and a Xen that ignores load options (docs/image.md)"
             yield _lacks("unified-image", f"{image.path}: {image.flaw}", mend)
         elif image.kind is ImageKind.UNIFIED:
-            yield _ok("unified-image", f"{image.path} holds all that it boots")
+            yield _ok(
+                "unified-image", f"{image.path} holds all that it boots, and takes no words of a boot entry"
+            )
 
 
 def _hypervisor(facts: Facts) -> Iterator[Finding]:

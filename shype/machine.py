@@ -37,6 +37,7 @@ _MAX_IMAGES: Final = 32
 _SECONDS: Final = 10
 _MEASURES: Final = b"grub_cmd: "
 """Only in images with GRUB's tpm module: how it describes a command in the event log (commands/tpm.c)."""
+_WORDS: Final = "words of a boot entry reach its kernels, and no register shows them"
 _GRUB: Final = b"grub_cmdline_get"
 _PARTS: Final = frozenset(f".{part}".encode() for part in ("config", *unified.PARTS))
 
@@ -253,9 +254,10 @@ def _image(path: str, raw: bytes) -> Image | None:
     if names & _PARTS:
         try:
             unified.read(raw)
+            open_to = None if unified.ignores_load_options(raw) else _WORDS
         except AttestInputError as error:
             return Image(path, ImageKind.UNIFIED, str(error))
-        return Image(path, ImageKind.UNIFIED, None)
+        return Image(path, ImageKind.UNIFIED, open_to)
     if _GRUB in raw:
         return Image(path, ImageKind.GRUB, None if _MEASURES in raw else "no tpm module")
     return None

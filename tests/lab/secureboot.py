@@ -1,7 +1,7 @@
 """A machine with Secure Boot on and one key of our own in PK, KEK and db; nobody else's is in it.
 
 OVMF's code for it needs SMM. Sleep to memory (S3) must be off: with it this firmware keeps the memory that it
-would wake up through, 9 to 23 MiB, where a PV dom0's kernel lies.
+would wake up through, 8 to 23 MiB, where a PV dom0's kernel lies.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attest.doctor import Facts, State, TpmAnswers, examine
+from attest.predict.unified import CLOSED
 from shype.machine import look
 from shype.tpmanswers import TpmRefusedError, ask
 from tests.attest.eventlog.build import SEPARATION, SEPARATOR, Record, sha1_log
@@ -128,6 +129,10 @@ LACKS: dict[str, tuple[dict[str, bytes | None], list[str]]] = {
         {"etc/ima/ima-policy": None, "proc/cmdline": b"ro ima_policy=tcb\n"},
         ["ima-policy"],
     ),
+    "a unified image that takes words of a boot entry": (
+        {LOADER: unified(), f"{TPM}/pcr-sha256/8": ZERO},
+        ["unified-image"],
+    ),
     "a unified image with a part outside": (
         {LOADER: unified(kernel=b"kernel"), f"{TPM}/pcr-sha256/8": ZERO},
         ["unified-image"],
@@ -171,7 +176,8 @@ def test_an_empty_machine_lacks_all_that_can_be_told(tmp_path: Path) -> None:
 
 
 def test_a_unified_image_needs_no_grub(doctor: Any) -> None:
-    found = doctor({LOADER: unified(), f"{TPM}/pcr-sha256/8": ZERO})
+    closed = unified(kernel=b"kernel", ramdisk=b"ramdisk", text=CLOSED)
+    found = doctor({LOADER: closed, f"{TPM}/pcr-sha256/8": ZERO})
     assert (found.exit, found.of("unified-image")[0]["state"]) == (0, "ok")
 
 
