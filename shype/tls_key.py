@@ -21,7 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
 MAX_DAYS: Final = 3650
-_SKEW: Final = timedelta(minutes=5)
+_SKEW: Final = timedelta(days=1)
+"""The clocks of verifier and host may differ by a time zone: what an operator lists is a key, not a date."""
 
 
 @dataclass(frozen=True, slots=True)

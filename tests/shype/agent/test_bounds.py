@@ -154,6 +154,14 @@ class TestWhoMayAsk:
                 asked(agent.port, path, "/v1/evidence", evidence_request())
             assert len(agent.logged("certificate-expired")) == 1
 
+    def test_one_whose_clock_is_half_a_day_ahead(self, serve: Serve, standing: Booted, party: Party) -> None:
+        """A machine whose clock shows local time, or has lost it: its key is on the list all the same."""
+        with key_file(tls_key.CLIENT, CLIENT, datetime.now(UTC) + timedelta(hours=12)) as (path, made):
+            party.listed().write_bytes(made.certificate)
+            agent = serve(standing.folder, party.listed())
+            status, _, _ = asked(agent.port, path, "/v1/endorsement", b"")
+        assert status == 200
+
     def test_the_verifier_says_what_to_do(self, agent: Agent, party: Party) -> None:
         party.make_key("stranger")
         outcome = party.verify(agent.url, "--enroll", client="stranger")
