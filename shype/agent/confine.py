@@ -35,7 +35,9 @@ def find_user(name: str) -> pwd.struct_passwd | None:
 def confine(user: pwd.struct_passwd | None) -> None:
     """Give up what is not needed. Raises OSError where that fails: then nothing may be served."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     if user is not None:
         os.setgroups([])
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)

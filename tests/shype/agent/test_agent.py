@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from attest.evidence import Evidence
 from shype.agent.allow import AllowList
+from shype.agent.confine import confine
 from tests.schemas import validator
 from tests.shype import processes
 from tests.shype.agent.conftest import CLIENT, Agent, Party, Serve, codes
@@ -159,6 +161,21 @@ class TestItsTwoHalves:
         assert set(status["Uid"].split()) == {"65534"}
         assert status["Groups"].strip() == ""
         assert (status["NoNewPrivs"], status["CapEff"]) == ("1", "0" * 16)
+
+    def test_a_user_with_fewer_descriptors_than_ours_may_serve(self) -> None:
+        """A limit that only root may raise is one to live with, and no reason to end."""
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                if os.geteuid() == 0:
+                    os.setresuid(65534, 65534, 65534)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+                confine(None)
+                code = 0 if resource.getrlimit(resource.RLIMIT_NOFILE) == (64, 64) else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     def test_the_front_has_no_way_to_the_host(self, agent: Agent, standing: Booted) -> None:
         """Its descriptors are the log, the listener, the socket pair and its event loop's."""
