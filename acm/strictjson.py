@@ -1,7 +1,7 @@
 """JSON that is read strictly (RFC 8259): no key twice, no fraction, no NaN, bounded size, depth and numbers.
 
-Every document that ``acm`` and ``attest`` read goes through here. ``vtpm`` reads canonical records of its
-own: it stands beside this package and knows nothing of it.
+Every document that others write goes through here. What is our own in one possible encoding (a history of
+past runs, a line of the audit trail, the records of ``vtpm``) is held against that encoding instead.
 """
 
 from __future__ import annotations
