@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 GUEST = "cola-web"
 CLIENT = "auditor"
+LOG_SECONDS = 60.0
+"""How long a line is waited for; a busy machine takes its time."""
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Agent:
 
     def logged(self, word: str) -> list[str]:
         """The lines with a word; the agent writes them after it has answered, so they are waited for."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + LOG_SECONDS
         while not (found := [line for line in self.log if word in line.split()]) and time.monotonic() < end:
             time.sleep(0.02)
         return found
