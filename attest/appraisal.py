@@ -31,7 +31,7 @@ from typing import Final
 from acm import fields, yamltree
 from acm.errors import PolicyFileError
 from acm.yamltree import Node, Table, flaw
-from attest.errors import AttestInputError
+from attest.errors import PositionedInputError
 from attest.reasons import CODES
 from attest.result import Reason, Verdict
 
@@ -51,13 +51,8 @@ _RANGES: Final = re.compile(r"\d{1,2}(?:-\d{1,2})?(?:,\d{1,2}(?:-\d{1,2})?)*")
 _AMOUNT: Final = re.compile(r"([1-9]\d{0,8}) (days|seconds)")
 
 
-class AppraisalError(AttestInputError):
-    """A profile that is not well-formed; ``line`` and ``column`` count from 1."""
-
-    def __init__(self, code: str, message: str, *, line: int, column: int) -> None:
-        super().__init__(message, code=code)
-        self.line = line
-        self.column = column
+class AppraisalError(PositionedInputError):
+    """A profile that is not well-formed."""
 
 
 class Hardware(StrEnum):

@@ -4,6 +4,7 @@
 
     Exception
     ├── AttestInputError      the other side is wrong: bad bytes, bad evidence (CLI exit 3)
+    │   ├── PositionedInputError  at a line and column of a file that people write
     │   └── leaf classes stand in the module that raises them
     └── AttestUsageError      the caller is wrong: bad argument, missing setup (CLI exit 2)
 
@@ -39,6 +40,15 @@ class AttestInputError(Exception):
         super().__init__(one_line(message))
         if code is not None:
             self.code = code
+
+
+class PositionedInputError(AttestInputError):
+    """A file that people write is not well-formed; ``line`` and ``column`` count from 1."""
+
+    def __init__(self, code: str, message: str, *, line: int, column: int) -> None:
+        super().__init__(message, code=code)
+        self.line = line
+        self.column = column
 
 
 class AttestUsageError(Exception):

@@ -19,6 +19,7 @@ from hypervisor.xenstore import first_values, without_reader
 
 if TYPE_CHECKING:
     from acm.engine import Request
+    from hypervisor.memory_op import SetMaxMemory
     from hypervisor.savectl import SaveDomain
 
 FIRST_RESERVED_DOMID: Final = 0x7FF0
@@ -200,7 +201,9 @@ def build(state: HostState, call: BuildDomain) -> Transition:
     return Transition(state, result=count, placements=(PagePlacement(placed, call.image),))
 
 
-def authority_accesses(state: HostState, call: UnpauseDomain | ScheduleDomain) -> tuple[Request, ...]:
+def authority_accesses(
+    state: HostState, call: UnpauseDomain | ScheduleDomain | SetMaxMemory
+) -> tuple[Request, ...]:
     """Domain-0's authority, under the policy of this moment."""
     return (authorize(state.domain(DOM0).label, state.domain(call.domid).label),)
 

@@ -211,7 +211,7 @@ HYPERCALLS: Final[Mapping[type[Call], Hypercall]] = MappingProxyType(
             "domctl max_mem",
             _M,
             _0,
-            memory_op.max_accesses,
+            domctl.authority_accesses,
             memory_op.set_max,
             ("DOMAIN__SETDOMAINMAXMEM",),
         ),

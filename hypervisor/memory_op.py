@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from hypervisor.errors import BadStateError, OutOfResourceError, PageFaultError
 from hypervisor.frames import PAGES_PER_MIB, Frames
-from hypervisor.state import DOM0, HostState
-from hypervisor.transition import Transition, authorize
+from hypervisor.state import HostState
+from hypervisor.transition import Transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from acm.engine import Request
 
 GFN_LIMIT: Final = 1 << 40
 """The first guest frame number that no domain can have (52 bits of address)."""
@@ -84,11 +83,6 @@ def increase(state: HostState, call: IncreaseReservation) -> Transition:
     taken, rest = state.free.take(call.count)
     domain = replace(domain, memory=domain.memory.with_frames(call.gfn, taken))
     return Transition(replace(state, free=rest).with_domain(domain), result=call.count)
-
-
-def max_accesses(state: HostState, call: SetMaxMemory) -> tuple[Request, ...]:
-    """Domain-0's authority, under the policy of this moment."""
-    return (authorize(state.domain(DOM0).label, state.domain(call.domid).label),)
 
 
 def set_max(state: HostState, call: SetMaxMemory) -> Transition:

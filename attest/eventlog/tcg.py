@@ -32,7 +32,7 @@ from attest.eventlog.log import (
     LogFormat,
     Padding,
 )
-from attest.eventlog.types import NAMES, NO_ACTION, EventType
+from attest.eventlog.types import NAMES, NO_ACTION, EventType, type_name
 from vtpm.tpm2.constants import PCR_COUNT, Alg
 
 SPEC_ID: Final = b"Spec ID Event0"
@@ -109,7 +109,7 @@ def _event(raw: bytes, offset: int, index: int) -> tuple[Event, int]:
     pcr, number, digest, size = _EVENT.unpack_from(raw, offset)
     _check(index, pcr, number, offset)
     end = _end(raw, index, start, size)
-    return Event(index, pcr, ((Alg.SHA1, digest),), _name(number), raw[start:end], offset), end
+    return Event(index, pcr, ((Alg.SHA1, digest),), type_name(number), raw[start:end], offset), end
 
 
 def _record_of(sizes: _Sizes) -> _Record:
@@ -126,7 +126,7 @@ def _record_of(sizes: _Sizes) -> _Record:
                 _check(index, pcr, number, offset)
                 end = _end(raw, index, start, size)
                 digests = tuple(zip(banks, rest[1::2], strict=True))
-                name = NAMES.get(number) or _name(number)
+                name = NAMES.get(number) or type_name(number)
                 return _NEW(Event, (index, pcr, digests, name, raw[start:end], offset)), end
         return _event2(sizes, raw, offset, index)
 
@@ -154,7 +154,7 @@ def _event2(sizes: _Sizes, raw: bytes, offset: int, index: int) -> tuple[Event, 
         raise EventLogError(f"event {index}: cut before the size of its data", offset=at, code="cut")
     start = at + 4
     end = _end(raw, index, start, _U32.unpack_from(raw, at)[0])
-    return Event(index, pcr, digests, _name(number), raw[start:end], offset), end
+    return Event(index, pcr, digests, type_name(number), raw[start:end], offset), end
 
 
 def _digest(sizes: _Sizes, raw: bytes, at: int, index: int) -> tuple[tuple[Alg, bytes], int]:
@@ -187,10 +187,6 @@ def _check(index: int, pcr: int, number: int, offset: int) -> None:
         raise EventLogError(what, offset=offset, code="pcr")
     if number == _RESERVED:
         raise EventLogError(f"event {index}: type 0 is reserved", offset=offset + 4, code="type")
-
-
-def _name(number: int) -> str:
-    return NAMES.get(number) or f"0x{number:08x}"
 
 
 def _spec_id(first: Event, register: int) -> _Sizes:

@@ -25,7 +25,7 @@ from typing import Final
 from acm import fields, yamltree
 from acm.errors import PolicyFileError
 from acm.yamltree import Mark, Node, flaw
-from attest.errors import AttestInputError
+from attest.errors import PositionedInputError
 
 SCHEMA: Final = "shype.image/1"
 MAX_COMMAND_LINE: Final = 1022
@@ -38,13 +38,8 @@ _PATH: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1024}")
 _TEXT: Final = re.compile(r"[\x20-\x7e]*")
 
 
-class ImageDescriptionError(AttestInputError):
-    """A description that is not well-formed; ``line`` and ``column`` count from 1."""
-
-    def __init__(self, code: str, message: str, *, line: int, column: int) -> None:
-        super().__init__(message, code=code)
-        self.line = line
-        self.column = column
+class ImageDescriptionError(PositionedInputError):
+    """A description that is not well-formed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from typing import Final
 from acm import fields, yamltree
 from acm.errors import PolicyFileError
 from acm.yamltree import Mark, Node, flaw
-from attest.errors import AttestInputError
+from attest.errors import PositionedInputError
 from attest.predict.grub import Loader
 
 SCHEMA: Final = "shype.pcr-profile/1"
@@ -34,13 +34,8 @@ _DISK: Final = re.compile(r"[a-z0-9][a-z0-9,-]{0,63}")
 _WORD: Final = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-class ProfileError(AttestInputError):
-    """A profile that is not well-formed; ``line`` and ``column`` count from 1."""
-
-    def __init__(self, code: str, message: str, *, line: int, column: int) -> None:
-        super().__init__(message, code=code)
-        self.line = line
-        self.column = column
+class ProfileError(PositionedInputError):
+    """A profile that is not well-formed."""
 
 
 @dataclass(frozen=True, slots=True)
