@@ -79,8 +79,8 @@ class DeviceTpm(UsedTpm):
     def __init__(self, channel: CommandChannel, owner: bytes = b"") -> None:
         """Take the channel, and the authorisation of the TPM's owner."""
         self.tpm = Tpm(channel)
-        self.tpm.nv.authorise_owner(owner)
         try:
+            self.tpm.nv.authorise_owner(owner)
             self.ak = self.tpm.create_ak()
         except BaseException:
             self.tpm.close()
