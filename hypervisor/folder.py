@@ -1,4 +1,4 @@
-"""Files of one folder as private copies; the only module of this package that opens files."""
+"""Files of one folder as private copies: kernels, ramdisks, disks of domains, and what a host boots from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``shype host``: make, boot and look after an embedded host."""
+"""``shype host``: make, boot and look after a host, the embedded one or a real Domain-0."""
 
 from __future__ import annotations
 

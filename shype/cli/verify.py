@@ -14,11 +14,11 @@ With a FILE nothing is asked over a network; with https://HOST:PORT a host agent
 --client, and the answer counts only over this very TLS connection.
 
 FILE is the evidence that 'shype attest' wrote for your nonce. Nothing but the
-named files is read, nothing is asked over a network, and what the evidence
-says counts only as far as the enrolled TPM has signed it. A nonce is good for
-one verification. With --session it is the one that 'shype enroll nonce' made,
-and is used up by the first answer, right or wrong; with --nonce that is yours
-to see to: make a new one each time (openssl rand -hex 32).
+named files is read, and what the evidence says counts only as far as the
+enrolled TPM has signed it. A nonce is good for one verification. With --session
+it is the one that 'shype enroll nonce' made, and is used up by the first
+answer, right or wrong; with --nonce that is yours to see to: make a new one
+each time (openssl rand -hex 32).
 
 --anchors DIR holds the CA certificates of TPM makers (*.pem) and the enrolment
 records of your hosts (enrolled/HOST.json, from 'shype enroll'). Beside a record

@@ -1,1 +1,1 @@
-"""The embedded host: a process that wires the Xen model, swtpm, attestation and metering together."""
+"""A running host, one process: the embedded one on a model of Xen and a swtpm, or that of a real Domain-0."""
