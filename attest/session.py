@@ -97,6 +97,11 @@ class Session:
         self._happen(Event.RECOGNISE, now)
         self.ak_name = enrolment.ak_name
 
+    def goes_on(self, enrolment: Enrolment, until: datetime) -> bool:
+        """Tell whether another nonce, open until then, belongs into this session; else a new one begins."""
+        follows = Event.NONCE in TRANSITIONS[self.state]
+        return follows and self.ak_name == enrolment.ak_name and until < self.expires_at
+
     def send_nonce(self, value: bytes, *, now: datetime, lifetime: timedelta = DEFAULT_LIFETIME) -> Nonce:
         """A fresh nonce goes to the host, to be answered within ``lifetime``; return it.
 

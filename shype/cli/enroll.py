@@ -239,19 +239,14 @@ def _nonce(arguments: argparse.Namespace) -> Report:
 def _session(store: EnrolmentStore, host: str, now: datetime, lifetime: timedelta) -> Session:
     """Return the session that goes on as long as the nonce, or a new one with a host that is enrolled."""
     from attest.session import ID_SIZE, Session, SessionError
-    from attest.session_state import SessionFailure, State
+    from attest.session_state import SessionFailure
 
     enrolment = store.enrolment(host)
     found = store.find_session(host)
     if found is not None and found.challenge is not None and now <= found.challenge.expires_at:
         what = f"{host}: a challenge is open: answer it first (shype enroll complete)"
         raise SessionError(SessionFailure.ORDER, what)
-    if (
-        found is not None
-        and found.state in {State.ENROLLED, State.JUDGED}
-        and found.ak_name == enrolment.ak_name
-        and now + lifetime < found.expires_at
-    ):
+    if found is not None and found.goes_on(enrolment, now + lifetime):
         return found
     session = Session.create(host, os.urandom(ID_SIZE), now=now)
     session.recognise(enrolment, now=now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -115,6 +116,13 @@ class TestTable:
             return
         assert refused(HAPPEN[event], session) is refusal(state, event)
         assert session.state is state
+
+    @pytest.mark.parametrize("state", IN_STATE)
+    def test_it_goes_on_with_the_enrolled_key_where_a_nonce_may_follow(self, state: State) -> None:
+        session, key = IN_STATE[state](), enrolment()
+        assert session.goes_on(key, NOW) is (Event.NONCE in TRANSITIONS[state])
+        assert not session.goes_on(replace(key, ak_name=bytes(34)), NOW)
+        assert not session.goes_on(key, session.expires_at)
 
     @pytest.mark.parametrize("state", IN_STATE)
     def test_time_ends_every_session_that_is_not_over(self, state: State) -> None:
