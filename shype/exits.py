@@ -1,8 +1,9 @@
-"""Which exit code an error gives: a table of error roots."""
+"""Which exit code an error or a verdict gives: two tables."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 from shype.report import Exit
@@ -23,6 +24,16 @@ ERRORS: Final[tuple[tuple[str, str, Exit], ...]] = (
     ("shype.errors", "ShypeUsageError", Exit.USAGE),
 )
 """Error root -> exit code. A root is looked up only in modules that are loaded: others cannot have raised."""
+
+
+VERDICTS: Final[Mapping[str, Exit]] = {
+    "affirming": Exit.OK,
+    "warning": Exit.REFUSED,
+    "contraindicated": Exit.REFUSED,
+    "inconclusive": Exit.INCONCLUSIVE,
+    "none": Exit.BROKEN,
+}
+"""Value of ``attest.result.Verdict``, which is heavy to import, -> exit code of whoever judges."""
 
 
 def exit_for(error: Exception) -> Exit | None:

@@ -30,6 +30,7 @@ from shype import packaged, references
 from shype.anchors import read_anchors
 from shype.enrolments import existing_store
 from shype.errors import ShypeUsageError
+from shype.exits import VERDICTS
 from shype.files import read, write
 from shype.quotehistory import remembered
 from shype.report import Exit, Json, Report
@@ -195,13 +196,8 @@ def _issue(request: Signing, result: Result, expected: Expectation, signer: Sign
 
 def exit_of(result: Result, expected: Expectation) -> Exit:
     """Return the exit code of a verdict; only OK lets it pass."""
-    return {
-        Verdict.AFFIRMING: Exit.OK,
-        Verdict.WARNING: Exit.OK if expected.profile.admit_warning else Exit.REFUSED,
-        Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
-        Verdict.CONTRAINDICATED: Exit.REFUSED,
-        Verdict.NONE: Exit.BROKEN,
-    }[result.verdict]
+    admitted = result.verdict is Verdict.WARNING and expected.profile.admit_warning
+    return Exit.OK if admitted else VERDICTS[result.verdict]
 
 
 def _line(result: Result) -> str:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shype.exits import VERDICTS
 from shype.files import read
-from shype.report import Exit, Json, Report
+from shype.report import Json, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -178,19 +179,12 @@ def _peers(heads: Sequence[Checkpoint | None], place: int) -> tuple[Checkpoint, 
 def _report(logs: Sequence[Path], results: Sequence[AuditResult]) -> Report:
     from attest.result import Verdict, worst
 
-    exits = {
-        Verdict.AFFIRMING: Exit.OK,
-        Verdict.WARNING: Exit.REFUSED,
-        Verdict.CONTRAINDICATED: Exit.REFUSED,
-        Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
-        Verdict.NONE: Exit.BROKEN,
-    }
     verdict = worst([result.verdict for result in results])
     line = ""
     if verdict is Verdict.NONE:
         first = next(one for result in results for one in result.violations if one.code.verdict is verdict)
         line = f"{first.code}: {first.detail}"
-    return Report(exits[verdict], _document(verdict, logs, results), _text(verdict, logs, results), line)
+    return Report(VERDICTS[verdict], _document(verdict, logs, results), _text(verdict, logs, results), line)
 
 
 def _document(verdict: Verdict, logs: Sequence[Path], results: Sequence[AuditResult]) -> Json:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli.verb import add_verb, verbs_of
-from shype.report import Exit, Json, Report
+from shype.report import Json, Report
 
 if TYPE_CHECKING:
     from attest.quote import VerifiedQuote
@@ -73,8 +73,8 @@ def register(parser: argparse.ArgumentParser) -> None:
 def _verify(arguments: argparse.Namespace) -> Report:
     from attest.enrolment import MAX_FILE, Enrolment
     from attest.quote_verdict import ShownQuote, judge_quote
-    from attest.result import Verdict
     from shype.errors import ShypeUsageError
+    from shype.exits import VERDICTS
     from shype.files import read
     from shype.quoteanswer import judge_answer
 
@@ -96,16 +96,9 @@ def _verify(arguments: argparse.Namespace) -> Report:
         answer = judge_quote(shown, nonce=arguments.nonce, required=arguments.require_pcrs, enrolment=record)
     else:
         answer = judge_answer(arguments.session, arguments.host, shown, arguments.require_pcrs)
-    exits = {
-        Verdict.AFFIRMING: Exit.OK,
-        Verdict.WARNING: Exit.REFUSED,
-        Verdict.CONTRAINDICATED: Exit.REFUSED,
-        Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
-        Verdict.NONE: Exit.BROKEN,
-    }
     reason = answer.refusal
     line = f"{reason.code}: {reason.detail}" if reason else ""
-    return Report(exits[answer.verdict], _document(answer), _text(answer), line)
+    return Report(VERDICTS[answer.verdict], _document(answer), _text(answer), line)
 
 
 def _document(answer: QuoteVerdict) -> Json:

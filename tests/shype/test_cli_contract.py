@@ -16,6 +16,8 @@ from typing import Final
 
 import pytest
 
+from attest.result import Verdict
+from shype.exits import VERDICTS
 from shype.main import GROUPS, main, parser_for
 from tests.schemas import schemas, validator
 from tests.shype.outcome import Outcome, run
@@ -84,6 +86,18 @@ def desk(furnished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(furnished)
     cleared(furnished, ())
     return furnished
+
+
+def test_every_verdict_has_an_exit_code() -> None:
+    """The table of the contract."""
+    assert {each: VERDICTS[each] for each in Verdict} == {
+        Verdict.AFFIRMING: 0,
+        Verdict.WARNING: 1,
+        Verdict.CONTRAINDICATED: 1,
+        Verdict.INCONCLUSIVE: 4,
+        Verdict.NONE: 3,
+    }
+    assert VERDICTS.keys() == set(Verdict)
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=called)
