@@ -27,6 +27,8 @@ BUFFERS: Final = 8
 PAGES: Final = 2 + 2 * BUFFERS
 """Pages that a link of this device needs: two rings and the buffers."""
 MIN_FRAME: Final = 14
+ETHERTYPE: Final = 0x88B5
+"""Local experiments (IEEE 802, 9.2.3): no frame of the model is one of a real protocol."""
 MAX_FRAME: Final = 1514
 
 _TX_REQUEST: Final = struct.Struct("<IHHHH")
@@ -142,9 +144,9 @@ class NetDevice:
         for index in range(BUFFERS):
             self._offer(index)
 
-    def send(self, to: bytes, payload: bytes, ethertype: int = 0x88B5) -> None:
+    def send(self, to: bytes, payload: bytes) -> None:
         """Send ``payload`` to a MAC address; raises BadStateError where the back end refuses it."""
-        frame = to + self.mac + ethertype.to_bytes(2, "big") + payload
+        frame = to + self.mac + ETHERTYPE.to_bytes(2, "big") + payload
         if len(to) != MAC_SIZE or len(frame) > MAX_FRAME:
             raise BadStateError("frame", f"a frame has a 6-byte address and at most {MAX_FRAME} bytes")
         self._link.front_pages[2].write(0, frame)

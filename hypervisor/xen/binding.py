@@ -25,13 +25,13 @@ _A_CALL: Final = 1024
 """Domains that one call lists."""
 
 
-def place(sysfs: Path = SYSFS, libraries: Path = LIBRARIES) -> Path:
+def place() -> Path:
     """Return the folder of the libraries and tools of the running Xen; raises XenError where none runs."""
     try:
-        numbers = [int((sysfs / "version" / name).read_text(encoding="ascii")) for name in ("major", "minor")]
+        numbers = [int((SYSFS / "version" / name).read_text(encoding="ascii")) for name in ("major", "minor")]
     except (OSError, ValueError):
-        raise XenError("xen-binding", f"{sysfs}: no Xen runs under this system") from None
-    return libraries / f"xen-{numbers[0]}.{numbers[1]}"
+        raise XenError("xen-binding", f"{SYSFS}: no Xen runs under this system") from None
+    return LIBRARIES / f"xen-{numbers[0]}.{numbers[1]}"
 
 
 def load(folder: Path) -> Any:  # noqa: ANN401 - a module without types

@@ -7,7 +7,6 @@ names, scheduling) through ``xl``. Nothing is decided here, and nothing is recor
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypervisor.errors import NoSuchObjectError, XenError
@@ -35,9 +34,9 @@ class XenDriver:
         self.has_flask = xc.enforcing() is not None
 
     @classmethod
-    def here(cls, contexts: Mapping[str, str], folder: Path | None = None) -> XenDriver:
+    def here(cls, contexts: Mapping[str, str]) -> XenDriver:
         """Return the driver for the running Xen; raises XenError where none runs."""
-        place = binding.place() if folder is None else folder
+        place = binding.place()
         return cls(Xc(binding.load(place)), XlProgram(place), contexts)
 
     def report(self) -> XenReport:

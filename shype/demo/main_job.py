@@ -223,18 +223,26 @@ def meter(scene: Scene) -> None:
     shutil.copy(scene.path("verifier", "reference.json"), scene.path("auditor"))
 
 
-def write_evidence(scene: Scene, name: str = "evidence.json") -> None:
+def write_evidence(scene: Scene) -> None:
     """The verifier draws a nonce, the host answers it with evidence."""
     scene.narrator.title("Evidence: one quote for the host and all its guests")
     nonce = secrets.token_hex(32)
     scene.path("verifier", "nonce").write_text(nonce + "\n")
-    scene.shype("attest", "--host", scene.path("host"), "--nonce", nonce, "-o", scene.path("verifier", name))
+    scene.shype(
+        "attest",
+        "--host",
+        scene.path("host"),
+        "--nonce",
+        nonce,
+        "-o",
+        scene.path("verifier", "evidence.json"),
+    )
 
 
-def judge_arguments(evidence: str = "evidence.json") -> tuple[str, ...]:
+def judge_arguments() -> tuple[str, ...]:
     """Return the arguments of ``shype verify`` in the verifier's folder."""
     return (
-        *("verify", evidence, "--reference", "reference.json", "--policy", "policy.yaml"),
+        *("verify", "evidence.json", "--reference", "reference.json", "--policy", "policy.yaml"),
         *("--nonce", "@nonce", "--anchors", "anchors", "--profile", HOST),
     )
 

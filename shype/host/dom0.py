@@ -51,7 +51,6 @@ from shype.host.tpm import DeviceTpm
 from shype.host.update import NO_WISHES, Wishes
 from shype.report import Json
 from vtpm.channel import CommandChannel
-from vtpm.key import Key
 from vtpm.private import private_folder
 from vtpm.rawdevice import RawDevice
 
@@ -232,13 +231,13 @@ class Dom0Host(RunningHost[GuardedXen]):
         self.poll()
         return super().dry_run(config)
 
-    def evidence(self, nonce: bytes, ak: Key | None = None, channel: bytes | None = None) -> Evidence:
+    def evidence(self, nonce: bytes, channel: bytes | None = None) -> Evidence:
         """Return evidence of this host, as Xen has it at this moment; see ``RunningHost.evidence``."""
         self.poll()
         found = tuple(event.encode() for event in self._found.values())
         logs = Logs(self.log.cel(), None, self._ima_reader(), found)
         vtpms = tuple(self.guests.vtpms.values())
-        return attest(nonce, self.description.name, self.tpm.quoting(ak), vtpms, logs, channel=channel)
+        return attest(nonce, self.description.name, self.tpm.quoting(), vtpms, logs, channel=channel)
 
     def _ima_reader(self) -> Callable[[], bytes] | None:
         path = self._dom0.ima

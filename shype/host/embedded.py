@@ -43,7 +43,6 @@ from shype.host.running import PCR_DOMAINS, PCR_POLICY, RunningHost
 from shype.host.tpm import BANKS, HostTpm
 from shype.host.usage import LaunchMeter, Usage, Workload
 from shype.report import Json
-from vtpm.key import Key
 from vtpm.tpm2.constants import Alg
 
 USAGE: Final = "usage"
@@ -188,7 +187,7 @@ class EmbeddedHost(RunningHost[XenHost]):
             if xen.now_ns % TICK_NS == 0:
                 self.meter.tick()
 
-    def evidence(self, nonce: bytes, ak: Key | None = None, channel: bytes | None = None) -> Evidence:
+    def evidence(self, nonce: bytes, channel: bytes | None = None) -> Evidence:
         """Return evidence of this host and all its domains for ``nonce``, bound to ``channel`` if given."""
         firmware = FirmwareLog(
             f"recorded:{self.boot.recording} with this host's loader", self.boot.measured.event_log
@@ -196,7 +195,7 @@ class EmbeddedHost(RunningHost[XenHost]):
         return attest(
             nonce,
             self.description.name,
-            self.tpm.quoting(ak),
+            self.tpm.quoting(),
             tuple(self.guests.vtpms.values()),
             Logs(self.log.cel(), firmware),
             channel=channel,

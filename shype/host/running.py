@@ -29,7 +29,6 @@ from shype.host.guests import Guests
 from shype.host.tpm import UsedTpm
 from shype.host.update import NO_WISHES, Wishes, carry_out, what_is_left
 from shype.report import Json
-from vtpm.key import Key
 
 PCR_POLICY: Final = 12
 PCR_DOMAINS: Final = 13
@@ -62,11 +61,8 @@ class RunningHost(ABC, Generic[Xen]):
         """Return what launches on it."""
 
     @abstractmethod
-    def evidence(self, nonce: bytes, ak: Key | None = None, channel: bytes | None = None) -> Evidence:
-        """Return evidence of this host and all its domains for ``nonce``, bound to ``channel`` if given.
-
-        It is signed by ``ak``, or by the host's attestation key.
-        """
+    def evidence(self, nonce: bytes, channel: bytes | None = None) -> Evidence:
+        """Return evidence of this host and all its domains for ``nonce``, bound to ``channel`` if given."""
 
     def more_status(self) -> Mapping[str, Json]:
         """Return what this kind of host adds to its status."""

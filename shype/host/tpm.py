@@ -59,9 +59,9 @@ class UsedTpm:
         """Return the endorsement key with its certificate."""
         return endorsement(self.tpm)
 
-    def quoting(self, key: Key | None = None) -> QuotingKey:
-        """Return the TPM with ``key``, or with the attestation key."""
-        return QuotingKey(self.tpm, key or self.ak)
+    def quoting(self) -> QuotingKey:
+        """Return the TPM with its attestation key."""
+        return QuotingKey(self.tpm, self.ak)
 
     def extend(self, pcr: int, digests: Mapping[Alg, bytes]) -> None:
         """Extend a PCR."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hypervisor.memory import MachineMemory
 
 SECRET = b"the secret of green"
-RED, GREEN, THIRD = 1, 2, 3
+RED, GREEN = 1, 2
 DOM0_WITHOUT_GREEN = ("dom0: {ste: [red, green, blue]}", "dom0: {ste: [red, blue]}")
 APART = ("red-blue: {ste: [red, blue]}", "red-blue: {ste: [blue]}")
 

@@ -111,7 +111,6 @@ NOT_PARSERS: Final = {
     "hypervisor.past_runs:PastRuns.begin": "random bytes of the caller",
     "hypervisor.toolstack:*": "a disk's content, hashed and not read",
     "hypervisor.xen.binding:*": "folders of the installed Xen",
-    "hypervisor.xen.driver:XenDriver.here": "a folder of the installed Xen",
     "hypervisor.xen.host:GuardedXen.connect_disk": "refuses every disk",
     "hypervisor.xen.sealed:sealed": "kernels and ramdisks, carried and not read",
     "hypervisor.xen.xl:XlProgram.__init__": "a folder of the installed Xen",

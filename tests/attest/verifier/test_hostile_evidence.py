@@ -18,7 +18,6 @@ from tests.simulators.host import Host
 HOST = Host.serving()
 GOOD = HOST.evidence().encode()
 EXPECTED: Expectation = HOST.expectation()
-DOCUMENT: dict[str, Any] = json.loads(GOOD)
 
 
 def judged(document: object) -> Result:
