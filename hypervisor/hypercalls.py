@@ -1,8 +1,8 @@
 """The table of hypercalls: each one's hook and its effect. The monitor acts by this table and nothing else.
 
 A hook is the tuple of questions that a call puts to the policy before it takes effect. Rows without questions
-touch only what the caller owns, or only take access away. ``python -m hypervisor.hooktable`` writes the table
-with its tests as ``docs/hooks.md``.
+touch only what the caller owns, or only take access away. ``tools/hook-table`` writes the table with its
+tests as ``docs/hooks.md``.
 """
 
 from __future__ import annotations
@@ -27,19 +27,6 @@ class Caller(StrEnum):
 
     DOM0 = "Domain-0"
     ANY = "any domain"
-
-
-class Family(StrEnum):
-    """The hook families of XSM that this model has, and two that Xen leaves to its tools."""
-
-    DOMAIN = "domain"
-    MEMORY = "memory"
-    EVENT = "event channel"
-    GRANT = "grant"
-    ARGO = "argo"
-    RESOURCE = "resource"
-    STORE = "store"
-    POLICY = "policy"
 
 
 Call = (
@@ -95,45 +82,40 @@ class Hypercall:
 
     id: str
     xen: str
-    family: Family
     caller: Caller
     accesses: Callable[[HostState, Any], tuple[Request, ...]]
     apply: Callable[[HostState, Any], Transition]
     flask: tuple[str, ...] = ()
 
 
-_D, _M, _E, _G = Family.DOMAIN, Family.MEMORY, Family.EVENT, Family.GRANT
-_A, _R, _S, _P = Family.ARGO, Family.RESOURCE, Family.STORE, Family.POLICY
 _0, _X = Caller.DOM0, Caller.ANY
 _OWN = nothing_asked
 
 HYPERCALLS: Final[Mapping[type[Call], Hypercall]] = MappingProxyType(
     {
         domctl.CreateDomain: Hypercall(
-            "H01", "domctl createdomain", _D, _0, domctl.create_accesses, domctl.create, ("DOMAIN__CREATE",)
+            "H01", "domctl createdomain", _0, domctl.create_accesses, domctl.create, ("DOMAIN__CREATE",)
         ),
         domctl.BuildDomain: Hypercall(
-            "H02", "mmu map_gfn_foreign", _D, _0, domctl.build_accesses, domctl.build, ("MMU__MAP_WRITE",)
+            "H02", "mmu map_gfn_foreign", _0, domctl.build_accesses, domctl.build, ("MMU__MAP_WRITE",)
         ),
         domctl.UnpauseDomain: Hypercall(
             "H03",
             "domctl unpausedomain",
-            _D,
             _0,
             domctl.authority_accesses,
             domctl.unpause,
             ("DOMAIN__UNPAUSE",),
         ),
         domctl.PauseDomain: Hypercall(
-            "H04", "domctl pausedomain", _D, _0, _OWN, domctl.pause, ("DOMAIN__PAUSE",)
+            "H04", "domctl pausedomain", _0, _OWN, domctl.pause, ("DOMAIN__PAUSE",)
         ),
         domctl.DestroyDomain: Hypercall(
-            "H05", "domctl destroydomain", _D, _0, _OWN, domctl.destroy, ("DOMAIN__DESTROY",)
+            "H05", "domctl destroydomain", _0, _OWN, domctl.destroy, ("DOMAIN__DESTROY",)
         ),
         domctl.RelabelDomain: Hypercall(
             "H06",
             "acm_op relabeldoms",
-            _D,
             _0,
             domctl.relabel_accesses,
             domctl.relabel,
@@ -142,7 +124,6 @@ HYPERCALLS: Final[Mapping[type[Call], Hypercall]] = MappingProxyType(
         evtchn.AllocUnbound: Hypercall(
             "H07",
             "evtchn alloc_unbound",
-            _E,
             _X,
             evtchn.alloc_accesses,
             evtchn.alloc_unbound,
@@ -151,65 +132,60 @@ HYPERCALLS: Final[Mapping[type[Call], Hypercall]] = MappingProxyType(
         evtchn.BindInterdomain: Hypercall(
             "H08",
             "evtchn bind_interdomain",
-            _E,
             _X,
             evtchn.bind_accesses,
             evtchn.bind_interdomain,
             ("EVENT__CREATE", "EVENT__BIND"),
         ),
-        evtchn.ClosePort: Hypercall("H09", "evtchn close", _E, _X, _OWN, evtchn.close),
-        gnttab.GrantAccess: Hypercall("H10", "grant table entry", _G, _X, _OWN, gnttab.grant_access),
-        gnttab.EndAccess: Hypercall("H11", "grant table entry", _G, _X, _OWN, gnttab.end_access),
+        evtchn.ClosePort: Hypercall("H09", "evtchn close", _X, _OWN, evtchn.close),
+        gnttab.GrantAccess: Hypercall("H10", "grant table entry", _X, _OWN, gnttab.grant_access),
+        gnttab.EndAccess: Hypercall("H11", "grant table entry", _X, _OWN, gnttab.end_access),
         gnttab.MapGrant: Hypercall(
             "H12",
             "gnttab map_grant_ref",
-            _G,
             _X,
             gnttab.map_accesses,
             gnttab.map_grant,
             ("GRANT__MAP_READ", "GRANT__MAP_WRITE"),
         ),
         gnttab.UnmapGrant: Hypercall(
-            "H13", "gnttab unmap_grant_ref", _G, _X, _OWN, gnttab.unmap_grant, ("GRANT__UNMAP",)
+            "H13", "gnttab unmap_grant_ref", _X, _OWN, gnttab.unmap_grant, ("GRANT__UNMAP",)
         ),
         gnttab.CopyGrant: Hypercall(
-            "H14", "gnttab copy", _G, _X, gnttab.copy_accesses, gnttab.copy_grant, ("GRANT__COPY",)
+            "H14", "gnttab copy", _X, gnttab.copy_accesses, gnttab.copy_grant, ("GRANT__COPY",)
         ),
         gnttab.TransferPage: Hypercall(
             "H15",
             "gnttab transfer",
-            _G,
             _X,
             gnttab.transfer_accesses,
             gnttab.transfer_page,
             ("GRANT__TRANSFER",),
         ),
         attach.AttachResource: Hypercall(
-            "H16", "xend resource attach", _R, _0, attach.attach_accesses, attach.attach
+            "H16", "xend resource attach", _0, attach.attach_accesses, attach.attach
         ),
-        attach.DetachResource: Hypercall("H17", "xend resource detach", _R, _0, _OWN, attach.detach),
+        attach.DetachResource: Hypercall("H17", "xend resource detach", _0, _OWN, attach.detach),
         attach.RelabelResource: Hypercall(
-            "H18", "xend set_resource_label", _R, _0, attach.relabel_accesses, attach.relabel_resource
+            "H18", "xend set_resource_label", _0, attach.relabel_accesses, attach.relabel_resource
         ),
         policyctl.ReplacePolicy: Hypercall(
             "H19",
             "acm_op chgpolicy",
-            _P,
             _0,
             policyctl.replace_accesses,
             policyctl.replace_policy,
             ("SECURITY__LOAD_POLICY",),
         ),
         memory_op.DecreaseReservation: Hypercall(
-            "H20", "memory_op decrease_reservation", _M, _X, _OWN, memory_op.decrease, ("MMU__ADJUST",)
+            "H20", "memory_op decrease_reservation", _X, _OWN, memory_op.decrease, ("MMU__ADJUST",)
         ),
         memory_op.IncreaseReservation: Hypercall(
-            "H21", "memory_op increase_reservation", _M, _X, _OWN, memory_op.increase, ("MMU__ADJUST",)
+            "H21", "memory_op increase_reservation", _X, _OWN, memory_op.increase, ("MMU__ADJUST",)
         ),
         memory_op.SetMaxMemory: Hypercall(
             "H22",
             "domctl max_mem",
-            _M,
             _0,
             domctl.authority_accesses,
             memory_op.set_max,
@@ -218,42 +194,39 @@ HYPERCALLS: Final[Mapping[type[Call], Hypercall]] = MappingProxyType(
         domctl.ScheduleDomain: Hypercall(
             "H23",
             "domctl scheduler_op",
-            _D,
             _0,
             domctl.authority_accesses,
             domctl.schedule,
             ("DOMAIN2__SETSCHEDULER",),
         ),
-        evtchn.BindVirq: Hypercall("H24", "evtchn bind_virq", _E, _X, _OWN, evtchn.bind_virq),
+        evtchn.BindVirq: Hypercall("H24", "evtchn bind_virq", _X, _OWN, evtchn.bind_virq),
         argo.RegisterRing: Hypercall(
             "H25",
             "argo register_ring",
-            _A,
             _X,
             argo.register_accesses,
             argo.register,
             ("ARGO__REGISTER_SINGLE_SOURCE", "ARGO__REGISTER_ANY_SOURCE"),
         ),
-        argo.UnregisterRing: Hypercall("H26", "argo unregister_ring", _A, _X, _OWN, argo.unregister),
+        argo.UnregisterRing: Hypercall("H26", "argo unregister_ring", _X, _OWN, argo.unregister),
         argo.ConnectRing: Hypercall(
-            "H27", "argo sendv, the first one", _A, _X, argo.connect_accesses, argo.connect, ("ARGO__SEND",)
+            "H27", "argo sendv, the first one", _X, argo.connect_accesses, argo.connect, ("ARGO__SEND",)
         ),
         xenstore.StoreRead: Hypercall(
-            "H28", "xenstore read", _S, _X, xenstore.reach_accesses, xenstore.read_value
+            "H28", "xenstore read", _X, xenstore.reach_accesses, xenstore.read_value
         ),
         xenstore.StoreWrite: Hypercall(
-            "H29", "xenstore write", _S, _X, xenstore.reach_accesses, xenstore.write_value
+            "H29", "xenstore write", _X, xenstore.reach_accesses, xenstore.write_value
         ),
         xenstore.StoreRemove: Hypercall(
-            "H30", "xenstore rm", _S, _X, xenstore.reach_accesses, xenstore.remove_value
+            "H30", "xenstore rm", _X, xenstore.reach_accesses, xenstore.remove_value
         ),
         xenstore.StoreShare: Hypercall(
-            "H31", "xenstore set_perms", _S, _X, xenstore.share_accesses, xenstore.share_value
+            "H31", "xenstore set_perms", _X, xenstore.share_accesses, xenstore.share_value
         ),
         savectl.SaveDomain: Hypercall(
             "H32",
             "xend save, migrate out",
-            _D,
             _0,
             savectl.save_accesses,
             savectl.save,
@@ -262,7 +235,6 @@ HYPERCALLS: Final[Mapping[type[Call], Hypercall]] = MappingProxyType(
         savectl.RestoreDomain: Hypercall(
             "H33",
             "xend restore, migrate in",
-            _D,
             _0,
             savectl.restore_accesses,
             savectl.restore,
