@@ -185,3 +185,27 @@ def test_files_that_documents_name_exist(path: Path) -> None:
         if not (REPOSITORY / name).exists() and not (REPOSITORY / f"{name}.py").exists()
     ]
     assert missing == []
+
+
+_NAMED: Final = re.compile(
+    rf"``((?:{'|'.join(PACKAGES)})(?:\.\w+)+)``|:\w+:`~?((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`|"
+    r"python3? -m (\w+(?:\.\w+)+)"
+)
+
+
+def names_something(dotted: str) -> bool:
+    """Tell whether a module is there, and has what the last words name; nothing is imported."""
+    parts = dotted.split(".")
+    for size in range(len(parts), 0, -1):
+        place = REPOSITORY.joinpath(*parts[:size])
+        module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if module.is_file() or (place.is_dir() and size == len(parts)):
+            text = module.read_text() if module.is_file() else ""
+            return all(re.search(rf"\b{re.escape(each)}\b", text) for each in parts[size:])
+    return False
+
+
+@pytest.mark.parametrize("path", python(), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_modules_that_a_docstring_names_exist(path: Path) -> None:
+    named = {next(filter(None, found)) for found in _NAMED.findall(path.read_text())}
+    assert [each for each in sorted(named) if not names_something(each)] == []
