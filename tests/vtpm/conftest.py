@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from vtpm.vtpm_manager import VtpmManager
 
 
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 @pytest.fixture(scope="session")
 def manufactured() -> Iterator[Manufactured]:
     """A host TPM as swtpm_setup makes it; copy its state, do not run it."""

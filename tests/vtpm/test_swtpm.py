@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vtpm.conftest import open_descriptors
 from vtpm.errors import ProcessError, ResponseError, VtpmUsageError
 from vtpm.record import NO_LABEL
 from vtpm.swtpm import State, StateKeys, Swtpm
@@ -33,10 +34,6 @@ def new(folder: Path) -> Swtpm:
 
 def existing(folder: Path, keys: StateKeys | None = KEYS) -> Swtpm:
     return Swtpm.start(folder, state=State.EXISTING, keys=keys)
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.vtpm.conftest import open_descriptors
 from vtpm.endorsement import endorsement
 from vtpm.errors import PolicyError, ProcessError, ResponseError, SignatureError, VtpmUsageError
 from vtpm.record import NO_LABEL, LabelRecord
@@ -52,10 +53,6 @@ def guest(vtpm: Vtpm) -> Iterator[Tpm]:
     """What the domain can do: commands on the data channel, with no password of ours."""
     with Tpm(vtpm.channel) as tpm:
         yield tpm
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def raw(vtpm: Vtpm, command: str) -> bytes:
