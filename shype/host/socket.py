@@ -65,9 +65,8 @@ def call(folder: Path, verb: str, arguments: Mapping[str, Json], seconds: float 
         try:
             _short_path(folder, link.connect)
         except OSError as error:
-            raise HostUnreachableError(
-                f"{folder}: no host runs here ({error.strerror}); start it with: shype host boot {folder}"
-            ) from error
+            advice = f"start it: shype host boot {folder} --boot DIR"
+            raise HostUnreachableError(f"{folder}: no host runs here ({error.strerror}); {advice}") from error
         try:
             link.sendall(request)
             raw = _line(link, MAX_REPLY, seconds)
