@@ -39,7 +39,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     verbs = verbs_of(parser)
     export = add_verb(verbs, "export", "hand out the signed records", _EXPORT, _export)
     export.add_argument("folder", type=Path, metavar="LOGDIR", help="folder of the meter's log")
-    export.add_argument("-o", "--out", required=True, type=Path, metavar="OUT", help="folder to write")
+    export.add_argument(
+        "-o", "--output", "--out", required=True, type=Path, metavar="DIR", help="folder to write"
+    )
     export.add_argument("--tenant", metavar="T", help="this tenant's records only")
     export.add_argument("--meter-key", type=Path, metavar="FILE", help="default: LOGDIR/meter-key.json")
     show = add_verb(verbs, "show", "say what a log holds and how far it is signed", _SHOW, _show)
@@ -51,10 +53,10 @@ def register(parser: argparse.ArgumentParser) -> None:
 def _export(arguments: argparse.Namespace) -> Report:
     from metering.export import export
 
-    done = export(arguments.folder, arguments.out, arguments.tenant, arguments.meter_key)
-    text = f"{arguments.out}: {done.leaves} of {done.size} records, {done.hashes} hashes of proof"
+    done = export(arguments.folder, arguments.output, arguments.tenant, arguments.meter_key)
+    text = f"{arguments.output}: {done.leaves} of {done.size} records, {done.hashes} hashes of proof"
     document = {
-        "folder": str(arguments.out),
+        "folder": str(arguments.output),
         "tenant": arguments.tenant,
         "records": done.leaves,
         "size": done.size,
