@@ -13,7 +13,7 @@ from typing import Final
 
 from attest.predict import condition, menu
 from attest.predict.environment import CONFIG_FILE, Environment
-from attest.predict.interpreter import OK, TEST_FAILURE, Builtin, Call, Interpreter, Status
+from attest.predict.interpreter import FILE_NOT_FOUND, OK, TEST_FAILURE, Builtin, Call, Interpreter, Status
 from attest.predict.measuring import Measurements, Module, Read, Step, command_line
 from attest.predict.script import At, Source
 from attest.predict.search import search
@@ -187,16 +187,30 @@ class _Grub:
         return OK
 
     def _loadfont(self, call: Call) -> Status:
-        sure = True
+        """Load fonts one after the other, up to the first that fails."""
+        if not call.arguments:
+            raise call.at.misused("loadfont needs a font")
+        status: Status = OK
         for font in call.arguments:
-            if font[:1] not in {"/", "("}:
-                path = f"boot/grub/fonts/{font}.pf2"
-                sure &= self._loader.memdisk is not None and self._memdisk(path, call.at) == "file"
-            elif font.startswith(_MEMDISK) or self.kind(font, call.at) == "file":
-                sure = False
-                if not font.startswith(_MEMDISK):
-                    self._measurements.open(font, Component.LOADER, call.at)
-        return OK if sure else None
+            if status is None:
+                raise call.at.unresolved(f"whether '{font}' is opened after another font is not known")
+            status = self._font(font, call.at)
+            if status == FILE_NOT_FOUND:
+                break
+        return status
+
+    def _font(self, font: str, at: At) -> Status:
+        """Measure a font of the boot disk; return None for one that is there and may be none."""
+        inside = font[:1] not in {"/", "("} or font.startswith(_MEMDISK)
+        if inside and self._loader.memdisk is None:
+            return None
+        path = font if font[:1] in {"/", "("} else f"{_MEMDISK}/boot/grub/fonts/{font}.pf2"
+        kind = self.kind(path, at)
+        if kind == "file" and not inside:
+            self._measurements.open(path, Component.LOADER, at)
+        if kind is None:
+            return FILE_NOT_FOUND
+        return OK if kind == "file" and inside else None
 
     def _test(self, call: Call) -> Status:
         return OK if condition.test(call.arguments, self, call.at) else TEST_FAILURE

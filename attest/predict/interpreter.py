@@ -17,6 +17,7 @@ from attest.predict.syntax import Block, Command, Commands, For, Function, If, N
 OK: Final = 0
 TEST_FAILURE: Final = 1
 """``grub_err_t`` of what is false (include/grub/err.h)."""
+FILE_NOT_FOUND: Final = 5
 MAX_RECURSION: Final = 64
 """MAX_RECURSION_DEPTH of script/execute.c."""
 MAX_STEPS: Final = 1 << 17
