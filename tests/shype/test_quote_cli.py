@@ -12,8 +12,12 @@ import pytest
 from shype.cli import quote as group
 from shype.main import parser_for
 from shype.report import Exit
+from tests.attest.ima.build import AGGREGATE, ascii_of, ng, violation
 from tests.schemas import validator
 from tests.shype.outcome import Outcome, run
+from tests.simulators.host import Tpm
+from vtpm.tpm2.constants import Alg
+from vtpm.tpm2.pcrs import PcrSelection
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 RECORDED = REPOSITORY / "tests" / "recordings" / "quotes"
@@ -88,6 +92,22 @@ def test_bare_signature_with_bare_key(verify: Any) -> None:
     assert (outcome.exit, outcome.document["verdict"]) == (0, "affirming")
     outcome = verify("rsa-plain-values", "--json", ak=RECORDED / "ecc.pem")
     assert (outcome.exit, outcome.document["verdict"]) == (3, "none")
+
+
+def test_measurement_list_that_grew_has_a_document_that_fits_its_schema(verify: Any, tmp_path: Path) -> None:
+    tpm = Tpm("host")
+    measured = (AGGREGATE, violation("/var/log/syslog"), ng("/usr/bin/cat"))
+    for made in measured:
+        tpm.extend(made.pcr, made.extended("sha256"))
+    message, signature = tpm.quote(b"\1" * 32, PcrSelection.of(Alg.SHA256, [10]))
+    files = {"ak": tpm.ak_public(), "message": message, "signature": signature}
+    files["eventlog"] = ascii_of(*measured, ng("/usr/bin/dd"), ng("/usr/bin/vi"))
+    for name, raw in files.items():
+        (tmp_path / name).write_bytes(raw)
+    shown = {name: tmp_path / name for name in files}
+    outcome = verify("ecc-serialized", "--json", **shown, nonce="01" * 32, pcrs=None)
+    assert outcome.exit == 0
+    assert {"event-log-beyond:sha256:2", "event-log-violation:sha256:1"} <= {*outcome.document["not_checked"]}
 
 
 def test_event_log_that_is_none(verify: Any) -> None:
