@@ -172,7 +172,9 @@ class Challenge:
         Raises AkError, EkError, EndorsementError, EnrolmentError; AttestUsageError for other arguments.
         """
         if len(secret) != SECRET_SIZE or not timedelta() < lifetime <= MAX_LIFETIME:
-            raise AttestUsageError(f"a challenge has {SECRET_SIZE} secret bytes and lives at most one day")
+            raise AttestUsageError(
+                f"a challenge has {SECRET_SIZE} secret bytes and lives one second to one day"
+            )
         check_host(host)
         check_ak(ak)
         check_ek(ek)

@@ -24,7 +24,7 @@ from attest.enrolment import Challenge, Enrolment, EnrolmentError, check_host
 from attest.errors import AttestInputError, AttestUsageError
 from attest.nonce import DEFAULT_LIFETIME, MAX_LIFETIME, Nonce
 from attest.result import Verdict
-from attest.session_state import TRANSITIONS, Event, SessionFailure, State, refusal
+from attest.session_state import TRANSITIONS, Event, SessionFailure, State, refusal, sentence
 
 ID_SIZE: Final = 16
 MAX_ROUNDS: Final = 256
@@ -109,7 +109,7 @@ class Session:
         """
         self._expect(Event.NONCE, now)
         if not timedelta() < lifetime <= MAX_LIFETIME:
-            raise AttestUsageError("a nonce lives at most one day")
+            raise AttestUsageError("a nonce lives one second to one day")
         nonce = Nonce(value, min(_whole(now) + lifetime, self.expires_at))
         digest = hashlib.sha256(value).digest()
         if digest in self.used:
@@ -180,8 +180,7 @@ class Session:
         if now > self.expires_at and Event.TIMEOUT in TRANSITIONS[self.state]:
             self._move(Event.TIMEOUT)
         if event not in TRANSITIONS[self.state]:
-            what = f"{self.host}: {event} does not follow {self.state}"
-            raise SessionError(refusal(self.state, event), what)
+            raise SessionError(refusal(self.state, event), f"{self.host}: {sentence(self.state, event)}")
 
     def _move(self, event: Event) -> None:
         self.state = TRANSITIONS[self.state][event]

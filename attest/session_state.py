@@ -100,6 +100,23 @@ _DEFAULT: Final = MappingProxyType(
 )
 
 
+_WHAT_TO_DO: Final = MappingProxyType(
+    {
+        SessionFailure.NO_CHALLENGE: "no challenge is open: make one (shype enroll challenge)",
+        SessionFailure.EARLY: "the host has yet to prove its TPM (shype enroll complete)",
+        SessionFailure.NOT_ASKED: "nothing was asked of the host: make a nonce (shype enroll nonce)",
+        SessionFailure.TWICE: "the nonce was answered before: make another (shype enroll nonce)",
+        SessionFailure.FAILED: "an answer failed before: make a nonce or challenge anew (shype enroll)",
+        SessionFailure.EXPIRED: "the session is over: make a nonce or challenge anew (shype enroll)",
+    }
+)
+
+
+def sentence(state: State, event: Event) -> str:
+    """Say to a person why ``event`` is refused in ``state``, and what to do."""
+    return _WHAT_TO_DO.get(refusal(state, event), f"{event} does not follow {state}")
+
+
 def refusal(state: State, event: Event) -> SessionFailure:
     """Return the code by which ``event`` is refused in ``state``."""
     return REFUSALS.get(event, _DEFAULT).get(state, _DEFAULT.get(state, SessionFailure.ORDER))

@@ -57,7 +57,11 @@ class EnrolmentStore:
         path = self._session_of(host)
         if not path.exists():
             return None
-        session = session_file.decode_session(read(path, session_file.MAX_FILE))
+        try:
+            session = session_file.decode_session(read(path, session_file.MAX_FILE))
+        except SessionError as error:
+            what = f"{path}: {str(error).removeprefix('session: ')}; take the file away, and begin anew"
+            raise SessionError(error.failure, what) from None
         if session.host != host:
             what = f"{path.name}: the session in it is with {session.host}; put it back where it belongs"
             raise SessionError(SessionFailure.MALFORMED, what)

@@ -19,7 +19,7 @@ from attest.errors import AttestInputError, AttestUsageError
 from attest.nonce import Nonce, check_source
 from attest.result import Verdict
 from attest.session import MAX_ROUNDS, Session, SessionError
-from attest.session_state import REFUSALS, TRANSITIONS, Event, SessionFailure, State, refusal
+from attest.session_state import REFUSALS, TRANSITIONS, Event, SessionFailure, State, refusal, sentence
 from tests.attest.test_enrolment import NOW, SECRET, challenge, enrolment
 from tests.conftest import REPOSITORY
 
@@ -145,6 +145,12 @@ class TestTable:
         assert shown == {
             (a, b) for a, events in TRANSITIONS.items() for b in events.values() if b not in ends
         }
+
+    @pytest.mark.parametrize("event", Event)
+    def test_every_refusal_that_a_command_meets_says_what_to_do(self, event: Event) -> None:
+        for state in State:
+            if event not in TRANSITIONS[state] and refusal(state, event) is not SessionFailure.ORDER:
+                assert "shype enroll" in sentence(state, event)
 
     def test_refusals_are_for_what_is_not_allowed(self) -> None:
         for event, states in REFUSALS.items():

@@ -77,7 +77,8 @@ def test_21_second_use_is_refused(registrar: Registrar) -> None:
     registrar.judge()
     again = registrar.judge()
     assert (again.exit, codes(again)) == (3, ["evidence-twice"])
-    assert again.err.count("\n") == 1
+    said = "the nonce was answered before: make another (shype enroll nonce)"
+    assert again.err == f"shype verify: session: {HOST}: {said}\n"
 
 
 def test_21_session_goes_on_with_a_new_nonce(registrar: Registrar) -> None:
