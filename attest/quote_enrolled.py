@@ -31,5 +31,7 @@ def check_place(verified: VerifiedQuote, enrolment: Enrolment) -> None:
     """Raise QuoteError unless the signer stands in the endorsement hierarchy, where the enrolment saw it."""
     names = endorsed_signers(Public.decode(enrolment.ak), enrolment.ek_name)
     if verified.attest.qualified_signer not in names:
-        what = "qualifiedSigner is not the enrolled key under its endorsement key"
+        what = (
+            "qualifiedSigner is not the enrolled key under its EK: make it with tpm2_createak, and enrol it"
+        )
         raise QuoteError(QuoteFailure.SIGNER, what)
