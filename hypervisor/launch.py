@@ -242,7 +242,6 @@ class Launcher:
         binding = self._make_vtpm(order, undo)
         measurement = self._measure(order, binding, undo)
         self._host.unpause(domid)
-        undo.push("devices", lambda: self._host.disconnect(domid))
         disks = tuple(
             self._host.connect_disk(domid, disk.resource.identity, disk.content) for disk in order.disks
         )

@@ -146,10 +146,6 @@ class LaunchHost(Toolstack, Protocol):
         """Join a running guest to an attached VLAN."""
         ...
 
-    def disconnect(self, domid: int) -> None:
-        """End all device links of a domain."""
-        ...
-
     def reading(self, domid: int) -> DomainReading:
         """Return a domain's identity and counters now; asked only where there is a meter."""
         ...

@@ -171,9 +171,6 @@ class GuardedXen(GuardedHost):
         del mac
         self._no_device(domid, identity)
 
-    def disconnect(self, domid: int) -> None:
-        """Do nothing: no domain has a device."""
-
     def is_connected(self, domid: int, device: BlockDevice | NetDevice) -> bool:
         """Say no: no domain has a device."""
         del domid, device

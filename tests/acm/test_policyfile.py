@@ -183,6 +183,21 @@ def test_a_null_policy_says_that_it_enforces_nothing() -> None:
     assert policy.resource_labels["disk"] == Label("disk")
 
 
+@pytest.mark.parametrize("enforce", ["[]", "everything", "[ste]", "''", "[nothing]"])
+def test_a_policy_without_a_section_enforces_nothing_by_that_word_alone(enforce: str) -> None:
+    text = f'format: shype.policy/1\nname: p\nversion: "1.0"\nbootstrap: d\nenforce: {enforce}\n'
+    with pytest.raises(PolicyFileError) as caught:
+        load(f"{text}domain_labels: {{d: {{}}}}".encode())
+    assert caught.value.code == "enforce"
+
+
+def test_a_salt_is_not_shown_with_its_policy() -> None:
+    text = 'format: shype.policy/1\nname: p\nversion: "1.0"\nenforce: nothing\nbootstrap: d\n'
+    policy = load(f'{text}domain_labels: {{d: {{}}}}\nsalt: "{"5a" * 32}"\n'.encode())
+    assert policy.salt == b"Z" * 32
+    assert "ZZ" not in repr(policy)
+
+
 def test_one_byte_too_many_is_too_big() -> None:
     room = yamltree.MAX_SIZE - len(GOOD)
     load(GOOD.encode() + b"#" * room)

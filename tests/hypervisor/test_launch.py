@@ -111,6 +111,28 @@ def test_the_vtpm_is_ordered_with_the_levels_that_the_label_spans(
     assert (outside.ordered[-1].mls, outside.ordered[-1].trusted) == (point(Level(0, "low")), False)
 
 
+def test_a_dry_run_is_refused_like_a_launch_and_takes_no_step(
+    host: XenHost, outside: Outside, start: Callable[..., int]
+) -> None:
+    start("red-east")
+    before = host.state
+    with pytest.raises(AccessDenied) as denied:
+        outside.launcher().dry_run(edited(b"label=red", b"label=red-west"))
+    assert denied.value.code == "chwall-conflict"
+    assert list(host.trail)[-1].action == "dry run of web"
+    assert outside.launcher().dry_run(CONFIG).name == "web"
+    assert host.state is before
+    assert set(outside.steps) <= {"read kernel", "read ramdisk"}
+
+
+def test_an_interface_has_the_address_of_its_config_or_one_of_its_own(outside: Outside) -> None:
+    launcher = outside.launcher()
+    launched = launcher.launch(edited(b"'vlan=1'", b"'vlan=1,mac=00:16:3e:12:34:56'"))
+    assert launched.vifs[0].mac == bytes.fromhex("00163e123456")
+    launcher.stop(launched)
+    assert launcher.launch(CONFIG).vifs[0].mac[:3] == bytes.fromhex("00163e")
+
+
 def test_a_stop_gives_the_last_reading_and_leaves_nothing(host: XenHost, outside: Outside) -> None:
     before = host.state
     launcher = outside.launcher()

@@ -314,3 +314,23 @@ def test_a_question_is_made_once_and_never_taken_for_another() -> None:
     assert upon(op, "red", "blue") == Request(op, "vm:red", "res:blue")
     assert between(Operation.WRITE, "red", "blue").op is Operation.WRITE
     assert between(op, "blue", "red") == Request(op, "vm:blue", "vm:red")
+
+
+def test_a_new_epoch_forgets_all_decisions_of_an_older_one() -> None:
+    cache, permitted = DecisionCache(), permit(Reason(Code.NOT_MEDIATED, "test"))
+    asked = Request(Operation.SHARE, "vm:red", "vm:blue")
+    cache.keep(asked, 1, permitted)
+    cache.keep(asked._replace(op=Operation.READ), 2, permitted)
+    assert cache.find(asked, 2) is None
+    assert cache.find(asked, 1) is None
+    assert cache.counts.entries == 1
+
+
+def test_a_cache_never_holds_more_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hypervisor.decision_cache.LIMIT", 3)
+    cache, permitted = DecisionCache(), permit(Reason(Code.NOT_MEDIATED, "test"))
+    for number in range(10):
+        asked = Request(Operation.SHARE, f"vm:{number}", "vm:blue")
+        cache.keep(asked, 1, permitted)
+        assert cache.find(asked, 1) is permitted
+        assert cache.counts.entries <= 3
