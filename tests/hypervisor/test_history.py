@@ -122,6 +122,24 @@ def test_a_host_that_has_no_history_starts_nothing(description: HostDescription,
         assert refused(XenHost(description, counting), label) == "history-missing"
 
 
+@pytest.mark.parametrize("lost", ["file", "anchor", "older"])
+def test_a_history_that_refuses_every_start_is_not_measured(
+    lost: str, boot: Callable[[], XenHost], tmp_path: Path, register: Register, measured: Measured
+) -> None:
+    """What is measured is what counts; the log must not end with a history that was put back."""
+    backup = (tmp_path / "history").read_bytes()
+    create(boot(), "red-west")
+    if lost == "file":
+        (tmp_path / "history").unlink()
+    elif lost == "anchor":
+        register.anchor = None
+    else:
+        (tmp_path / "history").write_bytes(backup)
+    before = list(measured.histories)
+    boot().monitor.measure_history()
+    assert measured.histories == before
+
+
 @pytest.mark.parametrize("what", ["file", "anchor"])
 def test_a_history_that_was_taken_away_starts_nothing(
     what: str, boot: Callable[[], XenHost], tmp_path: Path, register: Register
