@@ -222,6 +222,21 @@ def test_a_wrong_question_has_no_answer(policy: Policy, request_: tuple[str, ...
     assert isinstance(caught.value, LabelError | RequestError)
 
 
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (("share", "dom0", "disk"), "'disk' is a resource label; a domain label must stand here"),
+        (("vlan-attach", "dom0", "small"), "'small' is a domain label; a resource label must stand here"),
+    ],
+)
+def test_a_label_of_the_wrong_kind_is_told_what_it_is(
+    policy: Policy, request_: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(LabelError) as caught:
+        ask(policy, *request_)
+    assert said in str(caught.value)
+
+
 def test_a_decision_without_a_reason_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="reason"):
         Decision(Verdict.PERMIT, ())

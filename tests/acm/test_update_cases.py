@@ -134,9 +134,20 @@ def test_a_deleted_label_in_use_names_its_holder_and_all_it_shares() -> None:
         "argo-refused",
     ]
     assert {why.code for each in update.violations for why in each.why} == {"unknown-label"}
+    gone, vlan = update.violations[:2]
+    assert [why.detail for why in gone.why] == ["policy 'new' 1.1 has no domain label 'two'"]
+    assert vlan.why == gone.why
     found = mend(update)
     assert found is not None
     assert found.amendment == Amendment(stop=frozenset({2}))
+
+
+def test_a_deleted_label_of_a_resource_is_told_as_one() -> None:
+    update = judge(policy("one: {ste: [a]}, two: {ste: [a]}", "disk: {ste: a}"), LIVE)
+    assert [(str(each.code), each.why[0].detail) for each in update.violations] == [
+        ("label-deleted", "policy 'new' 1.1 has no resource label 'net'"),
+        ("vlan-refused", "policy 'new' 1.1 has no resource label 'net'"),
+    ]
 
 
 def test_a_deleted_label_of_a_resource_that_nobody_uses_is_in_use_still() -> None:
