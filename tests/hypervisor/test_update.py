@@ -115,6 +115,18 @@ def test_a_domain_in_conflict_is_not_stopped_unless_it_is_named(
     assert host.guest(blue).read(0, 0, 6) == bytes(6)
 
 
+def test_what_is_named_and_what_is_revoked_happen_together(
+    host: XenHost, start: Start, edited: Edited
+) -> None:
+    red, both, green = start("red"), start("red-blue"), start("green")
+    host.guest(red).bind_interdomain(both, host.guest(both).alloc_unbound(red))
+    amendment = Amendment(stop=frozenset({green}), relabel={RED_DISK: "blue"})
+    host.replace_policy(edited(*APART), amendment, revoke=True)
+    assert host.state.domains.keys() == {DOM0, red, both}
+    assert host.state.resource(RED_DISK).label == "blue"
+    assert not host.live_state().channels
+
+
 def test_what_is_offered_and_not_used_does_not_stand_against_an_update(
     host: XenHost, start: Start, edited: Edited
 ) -> None:
