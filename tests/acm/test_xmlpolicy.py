@@ -88,6 +88,8 @@ def test_a_policy_that_enforces_nothing_says_so() -> None:
     assert b"enforce: nothing" in found.data
     assert "bootstrap-added" in codes(nothing, bare)
     assert refusal(OLD, bare).code == "no-labels"
+    wall = "<ChineseWall><ChineseWallTypes><Type>a</Type></ChineseWallTypes></ChineseWall>"
+    assert refusal(nothing.replace("</SecurityPolicyD", f"{wall}</SecurityPolicyD"), bare).code == "no-labels"
 
 
 def test_the_component_with_the_priority_decides_first() -> None:

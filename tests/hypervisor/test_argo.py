@@ -129,6 +129,17 @@ def test_a_ring_ends_with_the_partner_that_it_was_for(host: XenHost, start: Star
     both.register_ring(2, red.domid, (6,))
 
 
+def test_a_ring_begins_empty_whatever_was_in_its_pages(host: XenHost, start: Start) -> None:
+    red, other = host.guest(start("red")), host.guest(start("red"))
+    red.write(5, 0, b"\x10\0\0\0\x20\0\0\0")
+    red.register_ring(1, other.domid, (5,))
+    assert red.take_message(1, other.domid) is None
+    other.send_message(red.domid, 1, b"first")
+    message = red.take_message(1, other.domid)
+    assert message is not None
+    assert message.data == b"first"
+
+
 def test_rings_are_made_of_distinct_pages_of_their_owner(host: XenHost, start: Start) -> None:
     red = host.guest(start("red"))
     for gfns in ((5, 5), (5, 300), (-1,)):

@@ -17,7 +17,7 @@ from hypervisor.attach import AttachResource, DetachResource
 from hypervisor.counters import Counters
 from hypervisor.domctl import CreateDomain, DestroyDomain
 from hypervisor.errors import AccessDenied, BadStateError, HypervisorUsageError, RingError
-from hypervisor.state import DOM0, AccessMode
+from hypervisor.state import DOM0, AccessMode, GrantKind
 
 if TYPE_CHECKING:
     from hypervisor.host import XenHost
@@ -68,7 +68,7 @@ def test_a_read_only_resource_is_never_attached_for_writing(host: XenHost, start
         attached(host, start("red"), RED_ROM)
 
 
-@pytest.mark.parametrize(("sector", "count"), [(2048, 1), (2047, 2), (-1, 1), (1 << 63, 1)])
+@pytest.mark.parametrize(("sector", "count"), [(2048, 1), (2047, 2), (-1, 1), (0, -1), (1 << 63, 1)])
 def test_no_sector_outside_the_disk(host: XenHost, start: Start, sector: int, count: int) -> None:
     disk = host.connect_disk(attached(host, start("red"), RED_DISK), RED_DISK)
     with pytest.raises(BadStateError):
@@ -130,6 +130,49 @@ def test_a_guest_cannot_send_as_another(host: XenHost, start: Start) -> None:
     one.mac = b"\x00\x16\x3e\x00\x00\x02"
     with pytest.raises(BadStateError, match="refused"):
         one.send(ALL, b"spoofed")
+
+
+def test_a_detached_vlan_neither_takes_nor_brings_a_frame(host: XenHost, start: Start) -> None:
+    """The link is there still; what counts is the attachment of this moment."""
+    doms = [attached(host, start("red"), "vlan:1") for _ in range(2)]
+    inside, outside = (host.connect_vif(each, "vlan:1", f"00:16:3e:00:00:0{each}") for each in doms)
+    host.invoke(DetachResource(DOM0, doms[1], "vlan:1"))
+    inside.send(ALL, b"for those inside")
+    assert outside.receive() == ()
+    assert host.counters(doms[1]).net_rx_packets == 0
+    with pytest.raises(BadStateError, match="refused"):
+        outside.send(ALL, b"from outside")
+    assert inside.receive() == ()
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 13), (0, 1515), (0, 4000), (4090, 14), (4096, 0)])
+def test_a_frame_of_an_impossible_size_is_not_forwarded(
+    offset: int, size: int, host: XenHost, start: Start
+) -> None:
+    doms = [attached(host, start("red"), "vlan:1") for _ in range(2)]
+    one, two = (host.connect_vif(each, "vlan:1", f"00:16:3e:00:00:0{each}") for each in doms)
+    one._link.front_pages[2].write(min(offset, 4000), ALL + one.mac)
+    one._tx.put_request(struct.pack("<IHHHH", one._link.refs[2], offset, 0, 7, size))
+    one._link.front.send(one._link.front_port)
+    assert one._link.back.take_signals(one._link.back_port)
+    one._backend.serve()
+    assert one._tx.take_response(4) == struct.pack("<Hh", 7, -1)
+    assert two.receive() == ()
+
+
+@pytest.mark.parametrize("to", [b"", ALL[:5], ALL + b"\xff"])
+def test_a_frame_goes_to_an_address_of_six_bytes(to: bytes, host: XenHost, start: Start) -> None:
+    vif = host.connect_vif(attached(host, start("red"), "vlan:1"), "vlan:1", "00:16:3e:00:00:01")
+    with pytest.raises(BadStateError, match="6-byte address"):
+        vif.send(to, b"x")
+
+
+def test_each_side_of_a_link_is_notified(host: XenHost, start: Start) -> None:
+    doms = [attached(host, start("red"), "vlan:1") for _ in range(2)]
+    one, two = (host.connect_vif(each, "vlan:1", f"00:16:3e:00:00:0{each}") for each in doms)
+    one.send(ALL, b"x")
+    assert host.guest(doms[0]).take_signals(one._link.front_port) == 1
+    assert host.guest(doms[1]).take_signals(two._link.front_port) == 1
 
 
 def test_a_full_receiver_drops_and_goes_on(host: XenHost, start: Start) -> None:
@@ -254,6 +297,67 @@ def test_a_request_cannot_name_a_page_that_was_not_shared(host: XenHost, start: 
     with pytest.raises(BadStateError, match="refused"):
         disk._interrupt()
     assert host.counters(red).blk_rd_ops == 0
+
+
+def asked_raw(disk: blkif.BlockDevice, operation: int, count: int, sector: int, *segments: bytes) -> int:
+    """Put a request together as no honest front end does; return the status of its answer."""
+    head = struct.pack("<BBH4xQQ", operation, count, 0, 9, sector)
+    disk._ring.put_request((head + b"".join(segments)).ljust(112, b"\0")[:112])
+    disk._link.front.send(disk._link.front_port)
+    assert disk._link.back.take_signals(disk._link.back_port)
+    disk._backend.serve()
+    assert disk._link.front.take_signals(disk._link.front_port) == 1
+    return int(struct.unpack("<QBxh4x", disk._ring.take_response(16) or b"")[2])
+
+
+def test_segments_follow_each_other_on_the_disk_wherever_they_lie_in_their_pages(
+    host: XenHost, start: Start
+) -> None:
+    disk = host.connect_disk(attached(host, start("red"), RED_DISK), RED_DISK)
+    refs, pages = disk._link.refs, disk._link.front_pages
+    pages[1].write(2 * 512, b"1" * 512 + b"2" * 512)
+    pages[2].write(7 * 512, b"3" * 512)
+    segments = (struct.pack("<IBB2x", refs[1], 2, 3), struct.pack("<IBB2x", refs[2], 7, 7))
+    assert asked_raw(disk, 1, 2, 40, *segments) == 0
+    assert disk.read(39, 5) == bytes(512) + b"1" * 512 + b"2" * 512 + b"3" * 512 + bytes(512)
+
+
+@pytest.mark.parametrize("count", [0, 12, 255])
+def test_a_request_of_an_impossible_number_of_segments_is_refused(
+    count: int, host: XenHost, start: Start
+) -> None:
+    domid = attached(host, start("red"), RED_DISK)
+    disk = host.connect_disk(domid, RED_DISK)
+    segments = [struct.pack("<IBB2x", disk._link.refs[1], 0, 0)] * 11
+    assert asked_raw(disk, 1, count, 0, *segments) == -1
+    assert host.counters(domid).blk_wr_ops == 0
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 8), (8, 8), (3, 2), (0, 255)])
+def test_a_segment_lies_within_its_page(first: int, last: int, host: XenHost, start: Start) -> None:
+    disk = host.connect_disk(attached(host, start("red"), RED_DISK), RED_DISK)
+    assert asked_raw(disk, 1, 1, 0, struct.pack("<IBB2x", disk._link.refs[1], first, last)) == -1
+
+
+def test_a_link_is_bound_while_all_its_parts_are(host: XenHost, start: Start) -> None:
+    """Its numbers come again: what stands under them later must not pass for it."""
+    domid, other = attached(host, start("red"), RED_DISK), start("red")
+    for sever in ("port", "mapping", "another's page"):
+        disk = host.connect_disk(domid, RED_DISK)
+        assert disk.is_bound(host.state)
+        if sever == "port":
+            host.guest(domid).close(disk._link.front_port)
+        else:
+            host.guest(DOM0).unmap_grant(disk._link._handles[3])
+            assert not disk.is_bound(host.state)
+        if sever == "another's page":
+            ref = host.guest(other).grant_access(DOM0, 0, GrantKind.WRITE)
+            assert host.guest(DOM0).map_grant(other, ref, writable=True) == disk._link._handles[3]
+        assert not disk.is_bound(host.state)
+        host.disconnect(domid)
+    disk = host.connect_disk(domid, RED_DISK)
+    host.destroy(domid)
+    assert not disk.is_bound(host.state)
 
 
 def test_the_ring_layout_is_that_of_xen() -> None:

@@ -90,6 +90,30 @@ def test_a_paused_domain_cannot_call(host: XenHost, start: Start) -> None:
         host.guest(red).read(0, 0, 1)
 
 
+def test_a_paused_domain_does_nothing_by_what_it_has_bound(host: XenHost, start: Start) -> None:
+    """The data path asks no policy, so it is here that a paused domain is kept from it."""
+    red, other = host.guest(start("red")), host.guest(start("red"))
+    port = red.bind_interdomain(other.domid, other.alloc_unbound(red.domid))
+    ref = other.grant_access(red.domid, 0, GrantKind.WRITE)
+    handle = red.map_grant(other.domid, ref, writable=True)
+    other.register_ring(1, red.domid, (5,))
+    red.register_ring(1, other.domid, (5,))
+    host.invoke(PauseDomain(DOM0, red.domid))
+    for act in (
+        lambda: red.send(port),
+        lambda: red.take_signals(port),
+        lambda: red.read_mapped(handle, 0, 1),
+        lambda: red.write_mapped(handle, 0, b"x"),
+        lambda: red.write(0, 0, b"x"),
+        lambda: red.send_message(other.domid, 1, b"x"),
+        lambda: red.take_message(1, other.domid),
+    ):
+        with pytest.raises(BadStateError, match="paused"):
+            act()
+    assert other.take_message(1, red.domid) is None
+    assert other.read(0, 0, 1) == b"\0"
+
+
 def test_decisions_are_taken_once_per_label_pair_operation_and_epoch(
     host: XenHost, start: Start, watched: Any
 ) -> None:
