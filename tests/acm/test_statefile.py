@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,6 +38,15 @@ def test_a_state_of_lists_left_out() -> None:
     validator("state").validate(least)
     live = statefile.decode(json.dumps(least).encode())
     assert (live.sharings, live.resources, live.past_types, live.policy.digest) == ((), (), None, None)
+    validator("state").validate(statefile.document(live))
+    assert statefile.decode(statefile.encode(live)) == live
+
+
+def test_the_digest_of_the_policy_is_written_where_it_is_known() -> None:
+    live = case(1, guests=1, resources=1).live
+    known = replace(live, policy=replace(live.policy, digest="ab" * 32))
+    assert statefile.document(known)["policy"]["digest"] == "ab" * 32
+    assert statefile.decode(statefile.encode(known)) == known
 
 
 def put(path: str, value: object) -> Edit:

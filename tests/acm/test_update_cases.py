@@ -307,6 +307,27 @@ def test_beyond_the_exact_size_the_answer_says_how_far_it_may_be_off() -> None:
     assert not judge(update.new, update.live, found.amendment).violations
 
 
+def test_beyond_the_exact_size_no_mend_is_below_the_stated_bound() -> None:
+    """Stopping everybody revokes nothing, so nothing can be said of revocations."""
+    count = EXACT_KINDS + 4
+    names = [f"t{i}" for i in range(count)]
+    sets = ", ".join(f"s{i}: [t{i}, t{(i + 1) % count}]" for i in range(count))
+    labels = "".join(f", {name}: {{ste: [a], chwall: [{name}]}}" for name in names[1:])
+    text = (
+        f"{STE}chwall: {{types: [{', '.join(names)}], conflict_sets: {{{sets}}}}}\n"
+        f"domain_labels: {{dom0: {{ste: [a, b]}}, t0: {{ste: [b], chwall: [t0]}}{labels}}}\n"
+    )
+    channels = tuple(Channel(1, 10 + other, other, 1) for other in range(2, count + 1))
+    update = judge(load((HEAD + FROM + text).encode()), replace(running(*names), channels=channels))
+    found = mend(update)
+    assert found is not None
+    assert not found.optimal
+    everybody = Amendment(stop=frozenset(range(1, count + 1)))
+    assert not judge(update.new, update.live, everybody).violations
+    assert found.bound.others == 0
+    assert found.bound.stops <= found.cost.stops
+
+
 def test_many_small_walls_are_solved_exactly() -> None:
     """Sixty kinds of domains, in thirty pairs that have nothing to do with each other."""
     names = [f"t{i}" for i in range(60)]

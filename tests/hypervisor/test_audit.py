@@ -11,13 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypervisor.audit import AuditTrail, Outcome, read_trail
+from hypervisor.domctl import CreateDomain
 from hypervisor.errors import HypervisorDenied, HypervisorInputError
+from hypervisor.host import XenHost
+from hypervisor.state import DOM0
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from hypervisor.host import XenHost
+    from acm.policy import Policy
+    from hypervisor.hostconfig import HostDescription
 
 
 def filled() -> tuple[AuditTrail, bytes]:
@@ -114,6 +118,18 @@ def test_any_input_is_read_or_refused(data: bytes, at: int, bit: int) -> None:
         assert "\n" not in str(refused)
     with pytest.raises(HypervisorInputError):
         read_trail(good.replace(b'"time_ns":0', b'"time_ns":NaN'))
+
+
+@pytest.mark.parametrize(("clock", "dated"), [(lambda: 1234, 1234), (None, 500)])
+def test_records_are_dated_by_the_clock_that_was_given_or_by_system_time(
+    clock: Callable[[], int] | None, dated: int, description: HostDescription, policy: Policy
+) -> None:
+    host = XenHost(description, policy, clock=clock)
+    host.run(500)
+    with pytest.raises(HypervisorDenied):
+        host.invoke(CreateDomain(DOM0, "u", "n", "nobody", 1, 1))
+    [only] = host.trail
+    assert only.time_ns == dated
 
 
 def test_the_schema_describes_real_records(

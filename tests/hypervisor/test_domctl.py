@@ -114,6 +114,20 @@ def test_an_image_lies_within_the_memory_of_a_domain(
             host.invoke(BuildDomain(DOM0, domid, gfn, bytes(size)))
 
 
+def test_a_guest_that_writes_into_its_image_keeps_the_rest_and_spoils_no_other_copy(host: XenHost) -> None:
+    image, guests = b"I" * 4096 + b"end", []
+    for number in range(2):
+        domid = host.invoke(replace(NEW, uuid=f"u{number}", name=f"n{number}"))
+        host.invoke(BuildDomain(DOM0, domid, 3, image))
+        host.invoke(UnpauseDomain(DOM0, domid))
+        guests.append(host.guest(domid))
+    guests[0].write(3, 1, b"x")
+    guests[0].write(4, 1, b"x")
+    assert guests[0].read(3, 0, 4096) == b"Ix" + b"I" * 4094
+    assert guests[0].read(4, 0, 5) == b"exd\0\0"
+    assert guests[1].read(3, 0, 4096) == b"I" * 4096
+
+
 def test_nothing_is_placed_in_a_domain_that_has_run(host: XenHost, start: Start) -> None:
     red = start("red")
     for _ in range(2):
