@@ -55,8 +55,9 @@ class ResponseError(VtpmInputError):
     """The TPM answered with an error code.
 
     ``code``: ``response``, ``auth``, ``locked`` (hierarchy or NV index not usable), ``memory`` (no slot
-    left), ``absent`` (no such handle, index or bank), ``integrity`` (made for another key or TPM),
-    ``locality``, ``lockout``. ``response`` is the TPM_RC (Part 2, 6.6.3).
+    left), ``absent`` (no such handle, index or bank), ``defined`` (an NV index is there already),
+    ``integrity`` (made for another key or TPM), ``locality``, ``lockout``. ``response`` is the TPM_RC
+    (Part 2, 6.6.3).
     """
 
     def __init__(self, message: str, *, code: str, response: int) -> None:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 MAX_SIZE: Final = 2048
 """Bytes of one index in libtpms (MAX_NV_INDEX_SIZE)."""
 
-_CHUNK: Final = 512
-"""Bytes of one read or write that every TPM takes (PC Client Profile, 4.5: TPM_PT_NV_BUFFER_MAX)."""
+_READ: Final = 512
+"""Bytes of one read that every TPM takes (PC Client Profile, 4.5: TPM_PT_NV_BUFFER_MAX)."""
+
+_WRITE: Final = 1024
+"""Bytes of one write in libtpms (MAX_NV_BUFFER_SIZE); no other TPM lets us be its platform."""
 
 _PUBLISHED: Final = int(
     TPMA_NV.PLATFORMCREATE
@@ -83,7 +86,7 @@ class Nv:
             parts = bytearray()
             while len(parts) < size:
                 part = self._esapi.nv_read(
-                    handle, min(_CHUNK, size - len(parts)), len(parts), auth_handle=handle
+                    handle, min(_READ, size - len(parts)), len(parts), auth_handle=handle
                 )
                 parts += bytes(part)
             return bytes(parts)
@@ -95,14 +98,22 @@ class Nv:
         """
         if not 0 < len(data) <= MAX_SIZE:
             raise VtpmUsageError(f"an NV index holds 1 to {MAX_SIZE} bytes, not {len(data)}")
-        self._remove(index)
+        try:
+            self._publish(index, data)
+        except ResponseError as error:
+            if error.code != "defined":
+                raise
+            self._remove(index)
+            self._publish(index, data)
+
+    def _publish(self, index: int, data: bytes) -> None:
         with self._call(f"NV_DefineSpace {index:#x}"):
             public = Writer().u32(index).u16(Alg.SHA256).u32(_PUBLISHED).sized(b"").u16(len(data)).done()
             wanted, _ = TPM2B_NV_PUBLIC.unmarshal(Writer().sized(public).done())
             handle = self._esapi.nv_define_space(None, wanted, auth_handle=ESYS_TR.PLATFORM)
             try:
-                for start in range(0, len(data), _CHUNK):
-                    chunk = data[start : start + _CHUNK]
+                for start in range(0, len(data), _WRITE):
+                    chunk = data[start : start + _WRITE]
                     self._esapi.nv_write(handle, chunk, start, auth_handle=ESYS_TR.PLATFORM)
                 self._esapi.nv_write_lock(handle, auth_handle=ESYS_TR.PLATFORM)
             finally:
@@ -147,13 +158,9 @@ class Nv:
             self._esapi.nv_increment(handle, auth_handle=ESYS_TR.OWNER)
 
     def _remove(self, index: int) -> None:
-        try:
-            with self._call(f"NV_UndefineSpace {index:#x}"):
-                handle = self._esapi.tr_from_tpmpublic(index)
-                self._esapi.nv_undefine_space(handle, auth_handle=ESYS_TR.PLATFORM)
-        except ResponseError as error:
-            if error.code != "absent":
-                raise
+        with self._call(f"NV_UndefineSpace {index:#x}"):
+            handle = self._esapi.tr_from_tpmpublic(index)
+            self._esapi.nv_undefine_space(handle, auth_handle=ESYS_TR.PLATFORM)
 
     @contextmanager
     def _opened(self, index: int) -> Iterator[Any]:

@@ -32,6 +32,7 @@ _CODES: Final = {
     0x12F: "auth",  # AUTH_UNAVAILABLE
     0x148: "locked",  # NV_LOCKED
     0x149: "locked",  # NV_AUTHORIZATION
+    0x14C: "defined",  # NV_DEFINED
     0x902: "memory",  # OBJECT_MEMORY
     0x903: "memory",  # SESSION_MEMORY
     0x907: "locality",  # LOCALITY
