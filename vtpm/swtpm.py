@@ -2,6 +2,10 @@
 
 The control protocol is that of swtpm_ioctls(3): UINT32 command, body; the answer begins with a UINT32 result.
 Whoever has this channel has the whole TPM, so it is one end of a socketpair and never a path.
+
+The data channel is there from the start (``--fd``), and swtpm ends when it is closed, by us or by our death.
+So nothing has to run between fork and exec, and the fork need not copy this process, which takes longer than
+all that the TPM does.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final, Self
@@ -21,7 +26,7 @@ from vtpm.tpm2.constants import Command
 from vtpm.tpm2.wire import Writer
 
 if TYPE_CHECKING:
-    import subprocess
+    from collections.abc import Sequence
     from pathlib import Path
 
 KEY_SIZE: Final = 32
@@ -33,6 +38,7 @@ _ANSWER_SECONDS: Final = 10.0
 _END_SECONDS: Final = 5.0
 _NO_SESSIONS: Final = 0x8001
 _HASH_CHUNK: Final = 2048
+_KEYS: Final = ("--key", "--migration-key")
 
 
 class _Control(IntEnum):
@@ -43,7 +49,6 @@ class _Control(IntEnum):
     HASH_START = 6
     HASH_DATA = 7
     HASH_END = 8
-    SET_DATAFD = 16
 
 
 class State(StrEnum):
@@ -73,11 +78,14 @@ class Swtpm:
     End it with ``shutdown``, or use it in a ``with`` block. It ends too when this process ends.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, folder: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], control: socket.socket, data: Channel, folder: Path
+    ) -> None:
         self._process = process
         self._control = control
+        self._data = data
         self.folder = folder
-        self._channel: Channel | None = None
+        self._is_initialised = False
 
     @classmethod
     def start(cls, folder: Path, *, state: State, keys: StateKeys | None) -> Self:
@@ -90,15 +98,19 @@ class Swtpm:
         """
         private_folder(folder)
         _check_state(folder, state)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        ours.settimeout(_ANSWER_SECONDS)
+        (control, its_control), (data, its_data) = socket.socketpair(), socket.socketpair()
+        control.settimeout(_ANSWER_SECONDS)
         try:
-            with theirs, contextlib.ExitStack() as descriptors:
-                process = lifeline.start(_child(folder, theirs, keys, descriptors))
+            with its_control, its_data, contextlib.ExitStack() as descriptors:
+                secret = () if keys is None else (keys.file, keys.migration)
+                pipes = [_pipe_with(key, descriptors) for key in secret]
+                inherited = (its_control.fileno(), its_data.fileno(), *pipes)
+                process = _spawn(_command(*inherited), inherited, folder)
         except BaseException:
-            ours.close()
+            control.close()
+            data.close()
             raise
-        swtpm = cls(process, ours, folder)
+        swtpm = cls(process, control, Channel(data), folder)
         try:
             swtpm.initialise()
         except BaseException:
@@ -109,9 +121,9 @@ class Swtpm:
     @property
     def channel(self) -> Channel:
         """Return the data channel; raises ``VtpmUsageError`` after ``shutdown``."""
-        if self._channel is None:
+        if not self._is_initialised:
             raise VtpmUsageError("this swtpm is not running")
-        return self._channel
+        return self._data
 
     @property
     def pid(self) -> int:
@@ -120,23 +132,9 @@ class Swtpm:
 
     def initialise(self) -> None:
         """Switch the TPM off and on: _TPM_Init (Part 1, 12.2); ``TPM2_Startup`` comes next."""
-        if self._channel is None:
+        with self._data.lock:
             self._command(_Control.INIT, bytes(4))
-            self._channel = self._connect()
-            return
-        with self._channel.lock:
-            self._command(_Control.INIT, bytes(4))
-
-    def _connect(self) -> Channel:
-        # Once only: with --terminate, swtpm ends when its data channel is closed, by us or by our death.
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            try:
-                self._command(_Control.SET_DATAFD, descriptor=theirs.fileno())
-            except BaseException:
-                ours.close()
-                raise
-        return Channel(ours)
+            self._is_initialised = True
 
     def hash_sequence(self, data: bytes) -> None:
         """Measure ``data`` at locality 4: _TPM_Hash_Start, _Data, _End (Part 3, 22.8 to 22.10).
@@ -153,12 +151,12 @@ class Swtpm:
 
     def shutdown(self) -> None:
         """Send ``TPM2_Shutdown``, end the process, close everything; harmless when repeated."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
+        if self._is_initialised:
+            self._is_initialised = False
             # Without it the TPM counts a failed authorisation for its dictionary attack lock-out.
             with contextlib.suppress(ProcessError):
-                channel.exchange(Writer().u16(_NO_SESSIONS).u32(12).u32(Command.SHUTDOWN).u16(0).done())
-            channel.close()
+                self._data.exchange(Writer().u16(_NO_SESSIONS).u32(12).u32(Command.SHUTDOWN).u16(0).done())
+        self._data.close()
         if self._control.fileno() >= 0:
             with contextlib.suppress(ProcessError):
                 self._command(_Control.SHUTDOWN)
@@ -171,13 +169,9 @@ class Swtpm:
     def __exit__(self, *_: object) -> None:
         self.shutdown()
 
-    def _command(self, command: _Control, body: bytes = b"", *, descriptor: int | None = None) -> None:
-        message = Writer().u32(command).raw(body).done()
+    def _command(self, command: _Control, body: bytes = b"") -> None:
         try:
-            if descriptor is None:
-                self._control.sendall(message)
-            else:
-                socket.send_fds(self._control, [message], [descriptor])
+            self._control.sendall(Writer().u32(command).raw(body).done())
             answer = self._receive(4)
         except TimeoutError:
             raise ProcessError(f"swtpm did not answer {command.name}", code="timeout") from None
@@ -208,19 +202,23 @@ class Swtpm:
         return f"its log ends: {said[-1]!r}" if said else "it logged nothing"
 
 
-def _child(
-    folder: Path, control: socket.socket, keys: StateKeys | None, descriptors: contextlib.ExitStack
-) -> lifeline.Child:
+def _command(control: int, data: int, *keys: int) -> list[str]:
     command = ["swtpm", "socket", "--tpm2", "--terminate", "--tpmstate", "dir=.,mode=0600"]
-    command += ["--ctrl", f"type=unixio,clientfd={control.fileno()}"]
+    command += ["--ctrl", f"type=unixio,clientfd={control}", "--fd", str(data)]
     command += ["--log", f"file={_LOG_FILE},level=1,truncate"]
-    inherited = [control.fileno()]
-    if keys is not None:
-        for option, key in (("--key", keys.file), ("--migration-key", keys.migration)):
-            descriptor = _pipe_with(key, descriptors)
-            inherited.append(descriptor)
-            command += [option, f"fd={descriptor},format=binary,mode=aes-256-cbc,remove=false"]
-    return lifeline.Child(command, pass_fds=inherited, cwd=folder)
+    for option, key in zip(_KEYS, keys, strict=False):
+        command += [option, f"fd={key},format=binary,mode=aes-256-cbc,remove=false"]
+    return command
+
+
+def _spawn(command: Sequence[str], inherited: Sequence[int], folder: Path) -> subprocess.Popen[bytes]:
+    nowhere = subprocess.DEVNULL
+    try:
+        return subprocess.Popen(
+            command, pass_fds=inherited, cwd=folder, stdin=nowhere, stdout=nowhere, stderr=nowhere
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ProcessError(f"swtpm: cannot be started: {error}", code="start") from error
 
 
 def _pipe_with(secret: bytes, descriptors: contextlib.ExitStack) -> int:

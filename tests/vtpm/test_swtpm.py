@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -235,12 +236,21 @@ def test_an_orderly_shutdown_is_no_failed_authorisation(used: Path) -> None:
             assert swtpm.channel.exchange(lockout_counter)[-4:] == bytes(4)
 
 
-def test_swtpm_ends_when_we_are_killed(private: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from vtpm.swtpm import State, Swtpm\n"
-        "swtpm = Swtpm.start(Path(sys.argv[1]), state=State.NEW, keys=None)\n"
-        "print(swtpm.pid, flush=True); time.sleep(60)\n"
-    )
+STARTED = """
+swtpm = Swtpm.start(Path(sys.argv[1]), state=State.NEW, keys=None)
+print(swtpm.pid, flush=True)
+time.sleep(60)
+"""
+STARTING = """
+Swtpm.initialise = lambda self: (print(self.pid, flush=True), time.sleep(60))
+Swtpm.start(Path(sys.argv[1]), state=State.NEW, keys=None)
+"""
+
+
+@pytest.mark.parametrize("when", [STARTED, STARTING], ids=["started", "starting"])
+def test_swtpm_ends_when_we_are_killed(when: str, private: Path) -> None:
+    """While it starts nothing was asked of it: only a data channel that is there already can tell it."""
+    code = f"import sys, time; from pathlib import Path; from vtpm.swtpm import State, Swtpm\n{when}"
     arguments = [sys.executable, "-c", code, str(private / "tpm")]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
@@ -250,6 +260,17 @@ def test_swtpm_ends_when_we_are_killed(private: Path) -> None:
             assert select.select([watch], [], [], 10)[0], "swtpm lives on"
         finally:
             os.close(watch)
+
+
+def test_swtpm_outlives_the_thread_that_started_it(private: Path) -> None:
+    started: list[Swtpm] = []
+    starting = threading.Thread(target=lambda: started.append(new(private / "tpm")))
+    starting.start()
+    starting.join()
+    (swtpm,) = started
+    with swtpm, Tpm(swtpm.channel) as tpm:
+        tpm.startup()
+        assert tpm.pcr_read(PcrSelection.of(Alg.SHA256, [0])) == (bytes(32),)
 
 
 def test_a_missing_swtpm_is_named(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
