@@ -171,15 +171,13 @@ def _path(
     leaf: Certificate, roots: tuple[Certificate, ...], pool: tuple[Certificate, ...], now: datetime
 ) -> tuple[Certificate, ...]:
     """Return the issuers from ``leaf`` to a root; raises the error of the path that came farthest."""
-    no_path = _error(
-        EndorsementFailure.NO_PATH,
-        leaf,
-        f"no chain to a configured root; issuer {leaf.issuer.rfc4514_string()}",
-    )
-    failures: list[tuple[int, EndorsementError]] = [(0, no_path)]
+    failures: list[tuple[int, EndorsementError]] = []
     for path in _climb((leaf,), roots, pool, now, failures):
         return path[1:]
-    raise max(failures, key=lambda failure: failure[0])[1]
+    if failures:
+        raise max(failures, key=lambda failure: failure[0])[1]
+    what = f"no chain to a configured root; issuer {leaf.issuer.rfc4514_string()}"
+    raise _error(EndorsementFailure.NO_PATH, leaf, what)
 
 
 def _climb(
@@ -190,7 +188,7 @@ def _climb(
     failures: list[tuple[int, EndorsementError]],
 ) -> Iterator[tuple[Certificate, ...]]:
     """Yield each chain that continues ``below`` up to a root; note why the others end."""
-    if len(failures) > MAX_TRIES:
+    if len(failures) >= MAX_TRIES:
         return
     if len(below) == MAX_CHAIN:
         too_long = _error(EndorsementFailure.PATH_LENGTH, below[0], f"more than {MAX_CHAIN} certificates")

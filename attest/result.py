@@ -45,7 +45,7 @@ _ORDER = tuple(Verdict)
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the worst of ``verdicts``; affirming for none at all, so pass every one that counts."""
-    return max(verdicts, key=lambda verdict: verdict.rank, default=Verdict.AFFIRMING)
+    return max(verdicts, key=_ORDER.index, default=Verdict.AFFIRMING)
 
 
 @dataclass(frozen=True, slots=True)

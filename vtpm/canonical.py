@@ -19,7 +19,7 @@ MAX_RECORD: Final = 2048
 
 MAX_TEXT: Final = 128
 _MAX_TYPES: Final = 64
-_HEX: Final = re.compile(r"(?:[0-9a-f]{2})*")
+_HEX: Final = re.compile(r"[0-9a-f]*")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -115,7 +115,7 @@ def uuid(value: object) -> str | None:
 
 def name(value: object) -> str | None:
     """Admit the Name of a TPM object in lower-case hexadecimal."""
-    if not isinstance(value, str) or not _HEX.fullmatch(value):
+    if not isinstance(value, str) or len(value) % 2 or not _HEX.fullmatch(value):
         return "must be a Name in lower-case hexadecimal"
     problem = name_problem(bytes.fromhex(value))
     return f"is no Name: {problem}" if problem else None

@@ -120,8 +120,8 @@ def selection(claim: QuoteClaim) -> list[Reason]:
     missing = claim.demand.pcrs - quoted
     if missing:
         return [reason("pcr-missing", f"not in the quote: PCR {_list(missing)}")]
-    shown = {(pcr.alg, pcr.index) for pcr in claim.shown}
-    if shown != {(bank.hash_name, pcr) for pcr in quoted}:
+    name, shown = bank.hash_name, {(pcr.alg, pcr.index) for pcr in claim.shown}
+    if shown != {(name, pcr) for pcr in quoted}:
         return [
             reason("pcr-selection-mismatch", f"quoted are PCR {_list(quoted)}; values are shown for others")
         ]

@@ -70,7 +70,10 @@ class Alg(IntEnum):
     @property
     def digest_size(self) -> int:
         """Return the digest length in bytes; ``ValueError`` if this is no hash."""
-        return hashlib.new(self.hash_name, usedforsecurity=False).digest_size
+        size = _DIGEST_SIZES.get(self)
+        if size is None:
+            raise ValueError(f"{self.name} is not a hash algorithm")
+        return size
 
     def digest(self, data: bytes) -> bytes:
         """Hash ``data`` with this algorithm; ``ValueError`` if this is no hash."""
@@ -93,6 +96,9 @@ _HASH_NAMES: Final = {
     Alg.SHA3_256: "sha3_256",
     Alg.SHA3_384: "sha3_384",
     Alg.SHA3_512: "sha3_512",
+}
+_DIGEST_SIZES: Final = {
+    alg: hashlib.new(name, usedforsecurity=False).digest_size for alg, name in _HASH_NAMES.items()
 }
 
 
