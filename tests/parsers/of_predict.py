@@ -46,6 +46,11 @@ PARSERS: Final = (
         "recording",
     ),
     Parser("attest.predict.script:Source.of", lambda: [CONFIG], Source.of),
+    Parser(
+        "attest.predict.unified:ignores_load_options",
+        lambda: [unified_image()],
+        unified.ignores_load_options,
+    ),
     Parser("attest.predict.unified:other_entries", lambda: [unified_image()], unified.other_entries),
     Parser("attest.predict.unified:read", lambda: [unified_image()], unified.read),
     *(
