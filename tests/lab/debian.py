@@ -17,6 +17,8 @@ from tests.lab.network import Result, persistent
 from tests.lab.tool import run, say
 
 SECONDS: Final = 600
+STRICT: Final = ("-o", "APT::Update::Error-Mode=any")
+"""Without it an update of which nothing came is a success."""
 ALONE: Final = ("-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=", "-o", "Acquire::Retries=3")
 """No lock and no other user: the folders are ours. A download that breaks off is taken up again."""
 
@@ -94,12 +96,19 @@ class Apt:
         )
 
         def step() -> None:
-            run("apt-get", *options, "update", seconds=SECONDS)
-            run(
-                *("apt-get", *options, "source", "--download-only", f"{package}={version}"),
-                cwd=folder,
-                seconds=SECONDS,
-            )
+            stale = None
+            try:
+                run("apt-get", *options, *STRICT, "update", seconds=SECONDS)
+            except LabError as error:
+                stale = error  # perhaps of another archive than the one with this package
+            try:
+                run(
+                    *("apt-get", *options, "source", "--download-only", f"{package}={version}"),
+                    cwd=folder,
+                    seconds=SECONDS,
+                )
+            except LabError as error:
+                raise (stale or error) from None
 
         persistent(f"the download of the source of {package}", step)
 
@@ -107,11 +116,11 @@ class Apt:
         return persistent(what, step, between=self._renew)
 
     def _renew(self) -> None:
-        """Fetch package lists of our own, and use them from here on."""
+        """Fetch package lists of our own, and use them from here on if they are all there."""
         lists = self._folder / "lists"
         (lists / "partial").mkdir(parents=True, exist_ok=True)
         own = ("-o", f"Dir::State::Lists={lists}")
-        run("apt-get", *own, *ALONE, "update", seconds=SECONDS)
+        run("apt-get", *own, *ALONE, *STRICT, "update", seconds=SECONDS)
         self._own_lists = own
 
     def _resolve(self, packages: Iterable[str]) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ SECONDS: Final = 600
 """A bound, no expectation: on an idle machine none of these programs takes ten seconds."""
 ADMINISTRATION: Final = ("/usr/sbin", "/sbin")
 """Where mkfs and depmod are, for users whose PATH leaves it out."""
+WORDS_SHOWN: Final = 100
+"""Characters of a command that failed: what was asked for stands at its end."""
 LAST_BYTES: Final = 1 << 16
 PR_SET_PDEATHSIG: Final = 1
 LIBC: Final = ctypes.CDLL(None)
@@ -68,7 +70,7 @@ def run(
             output.close()
     if done.returncode != 0:
         last = (done.stderr or "").strip() or (done.stdout or "").strip() if log is None else _tail(log)
-        raise LabError(words[0], f"exit code {done.returncode}: {' '.join(words[1:4])}", last)
+        raise LabError(words[0], f"exit code {done.returncode}: {' '.join(words[1:])[-WORDS_SHOWN:]}", last)
     return done.stdout or ""
 
 
