@@ -40,7 +40,7 @@ Example:
 
 _MAX_SHOWN = 64 * 1024
 """Bytes of a quote file; larger ones are refused by their parsers, which then see one byte more."""
-_MAX_EVENTLOG = 8 << 20
+_MAX_PCRS = 8 << 20
 _NONCE = re.compile(r"(?:[0-9a-fA-F]{2}){1,64}")
 _RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 
@@ -72,6 +72,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def _verify(arguments: argparse.Namespace) -> Report:
     from attest.enrolment import MAX_FILE, Enrolment
+    from attest.ima.log import MAX_LIST_SIZE
     from attest.quote_verdict import ShownQuote, judge_quote
     from shype.errors import ShypeUsageError
     from shype.exits import VERDICTS
@@ -85,8 +86,8 @@ def _verify(arguments: argparse.Namespace) -> Report:
         ak=read(arguments.ak, _MAX_SHOWN),
         message=read(arguments.message, _MAX_SHOWN),
         signature=read(arguments.signature, _MAX_SHOWN),
-        pcrs=read(arguments.pcrs, _MAX_EVENTLOG) if arguments.pcrs else None,
-        eventlog=read(arguments.eventlog, _MAX_EVENTLOG) if arguments.eventlog else None,
+        pcrs=read(arguments.pcrs, _MAX_PCRS) if arguments.pcrs else None,
+        eventlog=read(arguments.eventlog, MAX_LIST_SIZE) if arguments.eventlog else None,
         earlier=(read(before[0], _MAX_SHOWN), read(before[1], _MAX_SHOWN)) if all(before) else None,
     )
     if (arguments.session is None) != (arguments.host is None) or (arguments.session and arguments.enrolment):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from attest.eventlog.log import MAX_LOG_SIZE
 from shype.cli import quote as group
 from shype.main import parser_for
 from shype.report import Exit
-from tests.attest.ima.build import AGGREGATE, ascii_of, ng, violation
+from tests.attest.ima.build import AGGREGATE, Made, ascii_of, ng, violation
 from tests.schemas import validator
 from tests.shype.outcome import Outcome, run
 from tests.simulators.host import Tpm
@@ -94,20 +96,34 @@ def test_bare_signature_with_bare_key(verify: Any) -> None:
     assert (outcome.exit, outcome.document["verdict"]) == (3, "none")
 
 
-def test_measurement_list_that_grew_has_a_document_that_fits_its_schema(verify: Any, tmp_path: Path) -> None:
+def quoted_list(folder: Path, measured: Sequence[Made], newer: Sequence[Made] = ()) -> dict[str, Path]:
+    """Files of a quote over PCR 10 after these entries, and of a list that has newer ones as well."""
     tpm = Tpm("host")
-    measured = (AGGREGATE, violation("/var/log/syslog"), ng("/usr/bin/cat"))
     for made in measured:
         tpm.extend(made.pcr, made.extended("sha256"))
     message, signature = tpm.quote(b"\1" * 32, PcrSelection.of(Alg.SHA256, [10]))
     files = {"ak": tpm.ak_public(), "message": message, "signature": signature}
-    files["eventlog"] = ascii_of(*measured, ng("/usr/bin/dd"), ng("/usr/bin/vi"))
+    files["eventlog"] = ascii_of(*measured, *newer)
     for name, raw in files.items():
-        (tmp_path / name).write_bytes(raw)
-    shown = {name: tmp_path / name for name in files}
-    outcome = verify("ecc-serialized", "--json", **shown, nonce="01" * 32, pcrs=None)
+        (folder / name).write_bytes(raw)
+    return {name: folder / name for name in files}
+
+
+def test_measurement_list_that_grew_has_a_document_that_fits_its_schema(verify: Any, tmp_path: Path) -> None:
+    measured = (AGGREGATE, violation("/var/log/syslog"), ng("/usr/bin/cat"))
+    files = quoted_list(tmp_path, measured, (ng("/usr/bin/dd"), ng("/usr/bin/vi")))
+    outcome = verify("ecc-serialized", "--json", **files, nonce="01" * 32, pcrs=None)
     assert outcome.exit == 0
     assert {"event-log-beyond:sha256:2", "event-log-violation:sha256:1"} <= {*outcome.document["not_checked"]}
+
+
+def test_measurement_list_may_be_longer_than_a_firmware_log(verify: Any, tmp_path: Path) -> None:
+    long = [ng(f"/{number:04d}{'x' * 4000}") for number in range(2200)]
+    files = quoted_list(tmp_path, (AGGREGATE, *long))
+    assert files["eventlog"].stat().st_size > MAX_LOG_SIZE
+    outcome = verify("ecc-serialized", "--json", **files, nonce="01" * 32, pcrs=None)
+    assert (outcome.exit, outcome.codes) == (0, [])
+    assert "event-log" in outcome.document["checked"]
 
 
 def test_event_log_that_is_none(verify: Any) -> None:
