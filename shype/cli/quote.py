@@ -23,7 +23,7 @@ PEM key, enrolment) stands under not_checked.
   --message    tpm2_quote -m
   --signature  tpm2_quote -s, -f tss or -f plain
   --pcrs       tpm2_quote -o, -F serialized or -F values
-  --eventlog   binary_bios_measurements, or a CEL-JSON log
+  --eventlog   binary_bios_measurements, a measurement list of IMA, or a CEL-JSON log
   --enrolment  record of the host ('shype enroll complete'): the key must be its
   --session    the registrar's folder: record, nonce (used up by this) and last clock
                of --host
