@@ -128,7 +128,7 @@ _ROWS: Final = (
     Code("firmware-unsafe", "firmware", _BAD, _HARD,
          "The firmware reports debug mode, unprotected DMA or a failed start."),
     Code("firmware-disorder", "firmware", _BAD, _HARD,
-         "Separators or Secure Boot variables stand where no sound boot puts them."),
+         "No sound boot has such separators, Secure Boot variables or hidden events in PCR 0 to 7."),
     Code("loader-not-in-reference", "loader", _BAD, _EXEC,
          "The boot loader or what it was told is not as expected."),
     Code("load-options-open", "loader", _WARN, _CONF,

@@ -48,7 +48,7 @@ REFUSALS: Final = (
     Refusal("event-log-untrue", "quote", 3, "What the firmware log says of its events is not so."),
     Refusal("ima-other-pcr", "quote", 1, "The measurement list has entries for a PCR that is not quoted."),
     Refusal("firmware-unsafe", "quote", 1, "The firmware booted in a mode that protects nothing."),
-    Refusal("firmware-disorder", "quote", 1, "The firmware's events are not in the order that the PFP has."),
+    Refusal("firmware-disorder", "quote", 1, "The firmware's events, or their order, are not the PFP's."),
     Refusal("pcr-no-dynamic-launch", "quote", 1, "A required PCR of a dynamic launch was never written."),
     Refusal("event-log-not-covered", "quote", 4, "The event log says nothing about any quoted PCR."),
     Refusal("event-log-needs-pcrs", "quote", 4, "The log does not explain all: give the values (--pcrs)."),
