@@ -8,7 +8,7 @@ It judges a quote, not a platform. Steps in order; a step that finds the evidenc
 3. the PCR values shown are those that were quoted;
 4. the event log replays to the quoted values: each PCR that the log extends, and PCR 0 to 9 of a firmware log
    whether it extends them or not (PFP 1.06, 2.3.4: firmware and loader measure there, and log it);
-5. what a firmware log says of its events is so, and tells of no unsafe boot (:mod:`attest.eventlog.belief`);
+5. what a log says of its events is so, and tells of no unsafe boot (:mod:`attest.eventlog.belief`);
    a measurement list has no entry for a PCR that is not quoted;
 6. a bank stronger than SHA-1 is in the quote, unless SHA-1 was asked for by name;
 7. the PCRs that are asked for prove something;
@@ -58,6 +58,8 @@ RESETTABLE: Final = frozenset({16, 23})
 SECURE_BOOT: Final = "secure-boot"
 """In ``not_checked`` where a firmware log does not say what Secure Boot was."""
 _FIRMWARE_FORMATS: Final = frozenset({LogFormat.TCG_SHA1, LogFormat.TCG_AGILE})
+_TYPED_FORMATS: Final = _FIRMWARE_FORMATS | {LogFormat.CEL_JSON}
+"""Logs with types and data that no replay proves; a CEL may hold the firmware's events, all or some."""
 
 
 class Check(StrEnum):
@@ -289,7 +291,7 @@ def _check_belief(run: _Run, log: EventLog, proved: VerifiedEvents) -> None:
         run.unexplained.append(f"{Check.EVENT_LOG}-violation:{proved.alg.hash_name}:{violations}")
     if proved.beyond:
         run.unexplained.append(f"{Check.EVENT_LOG}-beyond:{proved.alg.hash_name}:{proved.beyond}")
-    if log.format not in _FIRMWARE_FORMATS:
+    if log.format not in _TYPED_FORMATS:
         return
     belief = believe(log, proved)
     if belief.untrue:
