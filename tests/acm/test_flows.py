@@ -229,3 +229,14 @@ def test_the_closure_of_any_graph_is_that_of_walks(size: int, data: st.DataObjec
     for one, found in enumerate(closure(out_of, into, passing)):
         reached = {str(other) for other in range(size) if found >> other & 1}
         assert reached == walk(graph, str(one), silent).keys() - {str(one)}
+
+
+def test_what_goes_both_ways_is_told_as_sharing_and_one_level_as_no_span() -> None:
+    policy = load(
+        MLS.replace("other: {ste: [b]", "peer: {ste: [a, b], mls: secret}\n  other: {ste: [b]").encode()
+    )
+    flow = FlowGraph(policy, ("dom0", "guard")).flow("vault", "other")
+    assert flow is not None
+    assert flow.path == ("vault", "peer", "other")
+    assert [step.operations for step in flow.steps] == [(Operation.SHARE,), (Operation.SHARE,)]
+    assert flow.through[0].span is None

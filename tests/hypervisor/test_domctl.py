@@ -146,6 +146,14 @@ def test_a_domain_is_paused_once_and_unpaused_once(host: XenHost, start: Start) 
         host.invoke(PauseDomain(DOM0, red))
 
 
+def test_a_host_pauses_and_unpauses(host: XenHost, start: Start) -> None:
+    red = start("red")
+    host.pause(red)
+    assert host.domains()[1].state == "paused"
+    host.unpause(red)
+    assert host.domains()[1].state == "running"
+
+
 @pytest.mark.parametrize("call", [PauseDomain, UnpauseDomain])
 def test_domain_0_is_no_guest(call: type[PauseDomain], host: XenHost) -> None:
     with pytest.raises(NoSuchObjectError, match="not a guest"):
