@@ -212,6 +212,25 @@ def test_a_resource_that_nobody_reaches() -> None:
     assert ("resource-unreachable", "disk") not in codes, "who is below may write it"
 
 
+def test_a_resource_that_is_only_read_or_only_written_is_reached() -> None:
+    document = clean()
+    document["resource_labels"] = {
+        "low": {"ste": "a", "mls": "low"},
+        "high": {"ste": "a", "mls": {"level": "high", "categories": ["k"]}},
+    }
+    assert not [code for code, _ in findings(document) if code == "resource-unreachable"]
+
+
+def test_an_idle_conflict_set_is_found_although_labels_hold_other_types() -> None:
+    document = without_mls()
+    document["chwall"]["types"] += ["p", "q"]
+    document["chwall"]["conflict_sets"]["idle"] = ["p", "q"]
+    document["domain_labels"]["third"]["chwall"] = ["p"]
+    found = [each for each in lint(as_policy(document)) if each.code == "conflict-set-idle"]
+    assert [each.subject for each in found] == ["idle"]
+    assert "labels hold 'p': it keeps nobody apart" in found[0].detail
+
+
 def test_a_label_that_spans_levels_without_being_trusted_breaks_mls() -> None:
     """No policy file can say this; the lint does not take the loader's word for it."""
     policy = load(json.dumps(spread("guard", {"ste": ["a", "b"], "mls": "mid"})).encode())

@@ -201,3 +201,20 @@ def test_that_past_runs_count_is_in_the_header_and_in_the_root(data: bytes, poli
     counted = load(data.replace(b"  conflict_sets:", b"  history: true\n  conflict_sets:"))
     assert shown_to(counted)[0]["history"] is True
     assert counted.root != policy.root
+
+
+@pytest.mark.parametrize(("kind", "label"), [("domain_labels", "web"), ("resource_labels", "disk")])
+def test_whose_successor_a_label_is_stands_in_its_part_and_in_the_root(kind: str, label: str) -> None:
+    """Else two policies that hand a host's domains on to different labels would have one root."""
+    text = (
+        'format: shype.policy/1\nname: p\nversion: "1.1"\nfrom: {name: p, version: "1.0"}\nRENAMES\n'
+        "bootstrap: d\nste: {types: [a]}\ndomain_labels: {d: {ste: [a]}, web: {ste: [a]}}\n"
+        "resource_labels: {disk: {ste: a}}\n"
+    )
+    found = [
+        load(text.replace("RENAMES", f"renames: {{{kind}: {renames}}}").encode())
+        for renames in (f"{{{label}: old}}", f"{{{label}: older}}", "{}")
+    ]
+    assert len({policy.root for policy in found}) == len(found)
+    shown = [json.loads(part.body) for part in parts.parts(found[0]) if part.name == label]
+    assert [part["renamed_from"] for part in shown] == ["old"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypervisor.audit import AuditTrail, Outcome, read_trail
+from hypervisor.audit import MAX_LINE, AuditTrail, Outcome, read_trail
 from hypervisor.domctl import CreateDomain
 from hypervisor.errors import HypervisorDenied, HypervisorInputError
 from hypervisor.host import XenHost
@@ -100,6 +100,28 @@ def test_a_changed_trail_is_refused(fault: str) -> None:
     }[fault]
     with pytest.raises(HypervisorInputError):
         read_trail(b"".join(changed))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"index": 7}, "audit-chain"),
+        ({"index": True}, "audit-line"),
+        ({"time_ns": 1.5}, "audit-line"),
+        ({"epoch": "1"}, "audit-line"),
+        ({"who": 5}, "audit-line"),
+        ({"what": "x" * MAX_LINE}, "audit-line"),
+    ],
+)
+def test_a_record_that_no_trail_writes_is_refused_although_its_chain_is_right(
+    change: dict[str, object], code: str
+) -> None:
+    _, data = filled()
+    fields = json.loads(data.splitlines()[0]) | change
+    line = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    with pytest.raises(HypervisorInputError) as refused:
+        read_trail(line + b"\n")
+    assert refused.value.code == code
 
 
 @settings(deadline=None, max_examples=150)

@@ -223,10 +223,28 @@ def test_a_destroyed_guest_leaves_its_vlan_and_its_successor_inherits_nothing(
         gone.send(ALL, b"from the grave")
 
 
+def test_devices_of_one_guest_have_pages_of_their_own(host: XenHost, start: Start) -> None:
+    red = attached(host, attached(host, start("red"), RED_DISK), "vlan:1")
+    links = [host.connect_disk(red, RED_DISK)._link]
+    links.append(host.connect_vif(red, "vlan:1", "00:16:3e:00:00:01")._link)
+    used = [page.gfn for link in links for page in link.front_pages]
+    assert len(used) == len(set(used)) == blkif.PAGES + netif.PAGES
+
+
+def test_a_back_end_knows_its_guest_from_the_successor(host: XenHost, start: Start) -> None:
+    first = attached(host, start("red"), RED_DISK)
+    disk = host.connect_disk(first, RED_DISK)
+    assert disk._backend._mode() is AccessMode.WRITE
+    host.invoke(DestroyDomain(DOM0, first))
+    assert disk._backend._mode() is None
+    assert attached(host, start("red"), RED_DISK) == first
+    assert disk._backend._mode() is None
+
+
 def test_the_address_of_a_destroyed_guest_is_free_at_once(host: XenHost, start: Start) -> None:
     first = attached(host, start("red"), "vlan:1")
     host.connect_vif(first, "vlan:1", "00:16:3e:00:00:01")
-    host.destroy(first)
+    host.invoke(DestroyDomain(DOM0, first))
     host.connect_vif(attached(host, start("red"), "vlan:1"), "vlan:1", "00:16:3e:00:00:01")
 
 

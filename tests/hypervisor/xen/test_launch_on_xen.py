@@ -22,6 +22,7 @@ from hypervisor.state import DOM0, DomainStatus
 from hypervisor.toolstack import Limits
 from hypervisor.xen.driver import XenDriver
 from hypervisor.xen.host import GuardedXen
+from hypervisor.xen.survey import Survey
 from tests.hypervisor.outside import Outside
 from tests.simulators.xen import FakeXen
 
@@ -314,6 +315,50 @@ def test_an_update_that_cannot_be_recorded_ends_no_domain(
     scene.host.trail._sink = None
     scene.host.enforce(judged)
     scene.check_as_before()
+
+
+def test_a_stop_spares_a_stranger_who_took_the_number(scene: Scene) -> None:
+    launcher = scene.launcher()
+    launched = launcher.launch(CONFIG)
+    del scene.xen.guests[launched.domid]
+    scene.xen.next_domid = launched.domid
+    stranger = scene.xen.stranger()
+    assert stranger.domid == launched.domid
+    launcher.stop(launched)
+    assert scene.xen.guests[launched.domid] is stranger
+    assert [each.uuid for each in scene.host.survey().found] == [stranger.uuid]
+
+
+def test_a_xen_without_flask_runs_domains_without_a_context(
+    description: HostDescription, policy: Policy
+) -> None:
+    scene = Scene(FakeXen(enforcing=None), description, policy)
+    launched = scene.launch()
+    assert scene.host.survey() == Survey((), ())
+    assert scene.host.domains()[1].label is None
+    scene.launcher().stop(launched)
+    scene.check_as_before()
+
+
+def test_a_driver_says_what_is_still_there_after_a_destruction(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, launched = scene.xen.driver(CONTEXTS), scene.launch()
+    guest = scene.xen.guests[launched.domid]
+    monkeypatch.setattr(scene.xen, "_destroy", lambda *_: b"")
+    with pytest.raises(XenError, match="still there"):
+        driver.destroy(launched.domid)
+    guest.dying = 1
+    driver.destroy(launched.domid)
+    guest.dying = 0
+
+    def replaced(*_: object) -> bytes:
+        guest.uuid = "00000000-0000-4000-8000-00000000beef"
+        return b""
+
+    monkeypatch.setattr(scene.xen, "_destroy", replaced)
+    driver.destroy(launched.domid)
+    driver.destroy(4711)
 
 
 def test_a_driver_pauses_and_unpauses(scene: Scene) -> None:
