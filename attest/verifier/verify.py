@@ -17,6 +17,7 @@ from attest.evidence import DomainEvidence, Evidence, EvidenceError
 from attest.reasons import reason
 from attest.reference import Component
 from attest.result import Node, Reason, Result, Verdict, worst
+from attest.runtime_events import DomainEvent
 from attest.verifier import acm_policy, boot, dom0, domain, firmware, past_runs, platform, quotes, steps, vtpm
 from attest.verifier.claims import Appraised, DomainClaims, Expectation, VerifiedClaims
 
@@ -56,9 +57,10 @@ def _host(evidence: Evidence, expected: Expectation) -> tuple[Node, VerifiedClai
         return Node.judge(name, (), [Node.judge("platform", reasons), *others]), None
     compared = boot.compare(found.pcrs, found.firmware, expected.reference, expected.profile)
     subject = Appraised(found, expected, compared)
-    trunk = Node.judge("platform", reasons, notes=_platform_notes(subject))
+    domains = [domain.read(shown, subject) for shown in evidence.domains]
+    trunk = Node.judge("platform", reasons, notes=_platform_notes(subject, domains))
     whole = [expected.profile.weigh(one) for one in quotes.run(steps.HOST, subject)]
-    return Node.judge(name, whole, [trunk, *_chain(subject), *_domains(evidence, subject)]), found
+    return Node.judge(name, whole, [trunk, *_chain(subject), *_domains(evidence, domains, subject)]), found
 
 
 def authenticate(evidence: Evidence, expected: Expectation) -> tuple[VerifiedClaims | None, list[Reason]]:
@@ -119,13 +121,12 @@ def _judge(
     return Node(name, worst(verdicts), weighed, (), tuple(notes))
 
 
-def _domains(evidence: Evidence, subject: Appraised) -> list[Node]:
+def _domains(evidence: Evidence, domains: Sequence[DomainClaims | Reason], subject: Appraised) -> list[Node]:
     """Judge every domain that is shown and asked for, and name those that are asked for and not shown."""
     twice = _duplicates(evidence.domains)
     nodes: list[Node] = []
     names: Counter[str] = Counter()
-    for shown in evidence.domains:
-        claims = domain.read(shown, subject)
+    for shown, claims in zip(evidence.domains, domains, strict=True):
         if isinstance(claims, Reason):
             nodes.append(Node.judge(f"domain of vTPM {shown.vid}", [claims]))
         elif subject.expected.asks_for(name := claims.launch.name):
@@ -189,11 +190,21 @@ def _unread(name: str, why: str = NOT_EVALUATED) -> Node:
     return Node(name, Verdict.NONE, (), (), (why,))
 
 
-def _platform_notes(subject: Appraised) -> list[str]:
+def _platform_notes(subject: Appraised, domains: Sequence[DomainClaims | Reason]) -> list[str]:
     claims = subject.claims
+    judged = {
+        one.commitment
+        for one in domains
+        if isinstance(one, DomainClaims) and subject.expected.asks_for(one.launch.name)
+    }
+    others = sum(
+        event is DomainEvent.LAUNCH and commitment not in judged
+        for commitment, event in claims.runtime.domains.items()
+    )
     tpm = "software TPM, admitted by the profile" if claims.software else "hardware TPM"
     log = "firmware log replayed" if claims.firmware else "no firmware log: register values compared"
     counted = f"resets {claims.clock.reset_count}, domains running {claims.runtime.running}"
+    counted += f", {others} of them not judged" if others else ""
     return [tpm, log, counted, *claims.bent]
 
 

@@ -409,8 +409,12 @@ class Host:
         firmware = FirmwareLog("simulator", log) if self.show_firmware_log else None
         return Logs(self.runtime_log(), firmware, found=tuple(self.found))
 
-    def evidence(self, nonce: bytes = NONCE, channel: bytes | None = None) -> Evidence:
-        return attest(nonce, self.name, self.tpm, list(self.domains.values()), self.logs(), channel=channel)
+    def evidence(
+        self, nonce: bytes = NONCE, channel: bytes | None = None, only: frozenset[str] | None = None
+    ) -> Evidence:
+        """``only`` names the domains that speak, as a tenant's do."""
+        vtpms = [vtpm for name, vtpm in self.domains.items() if only is None or name in only]
+        return attest(nonce, self.name, self.tpm, vtpms, self.logs(), channel=channel)
 
     def enrolment(self) -> Enrolment:
         ak = self.enrolled_ak or self.tpm.public

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from attest.attester import for_tenant
 from attest.errors import AttestInputError, AttestUsageError
 from attest.evidence import DomainEvidence, Evidence
 from attest.result import Result, Verdict
 from attest.runtime_events import DomainLaunch
 from tests.conftest import REPOSITORY
+from tests.disclosure import named
 from tests.simulators.host import NONCE, DomainVtpm, Host, Tpm, codes, nodes, sha256
 from vtpm.binding import Binding
 from vtpm.record import RecordedLevel, RecordedRange
@@ -31,6 +31,11 @@ def changed(evidence: Evidence, index: int, **fields: object) -> Evidence:
     domains = list(evidence.domains)
     domains[index] = replace(domains[index], **fields)  # type: ignore[arg-type]
     return replace(evidence, domains=tuple(domains))
+
+
+def platform_notes(result: Result) -> tuple[str, ...]:
+    [platform] = [node for node in result.root.children if node.name == "platform"]
+    return platform.notes
 
 
 def assert_only_web_is_bad(result: Result, code: str, verdict: Verdict) -> None:
@@ -62,13 +67,41 @@ class TestWhichDomains:
         assert_only_web_is_bad(host.verify(), "domain-not-in-reference", Verdict.CONTRAINDICATED)
 
     def test_a_tenant_is_shown_its_own_domain_only(self, host: Host) -> None:
-        own = for_tenant(host.evidence(), host.domains["web"].vid)
+        own = host.evidence(only=frozenset({"web"}))
         assert len(own.domains) == 1
-        assert b"bank-keys" not in own.encode()
+        assert not named(own.encode(), {"bank-keys"})
+        assert named(host.evidence().encode(), {"bank-keys"})
         result = host.verify(own, domains=frozenset({"web"}))
         assert result.verdict is Verdict.AFFIRMING
-        with pytest.raises(AttestUsageError):
-            for_tenant(host.evidence(), "00" * 16)
+        assert "domains running 2, 1 of them not judged" in platform_notes(result)[-1]
+
+    def test_without_a_name_the_reference_says_which_have_to_be_shown(self, host: Host) -> None:
+        """A tenant has reference values for its own; who has them for all is not content with a part."""
+        own = host.evidence(only=frozenset({"web"}))
+        result = host.verify(own)
+        assert (result.verdict, codes(result)) == (Verdict.INCONCLUSIVE, ["domain-missing"])
+        del host.references["keys"]
+        result = host.verify(own)
+        assert result.verdict is Verdict.AFFIRMING
+        assert {name for name in nodes(result) if name.startswith("domain")} == {"domain web"}
+        assert "domains running 2, 1 of them not judged" in platform_notes(result)[-1]
+
+    def test_a_part_cut_from_the_whole_is_as_good(self, host: Host) -> None:
+        """Whoever carries evidence may leave domains away: each has its own way to the host's signature."""
+        whole = host.evidence()
+        own = replace(whole, domains=whole.domains[1:])
+        assert own.tree_size == 2
+        result = host.verify(own, domains=frozenset({"keys"}))
+        assert result.verdict is Verdict.AFFIRMING
+        assert "domains running 2, 1 of them not judged" in platform_notes(result)[-1]
+
+    def test_what_is_shown_and_not_asked_for_is_not_called_judged(self, host: Host) -> None:
+        assert "not judged" not in platform_notes(host.verify())[-1]
+        result = host.verify(domains=frozenset({"web"}))
+        assert "domains running 2, 1 of them not judged" in platform_notes(result)[-1]
+        host.stop("keys")
+        assert "domains running 1" in platform_notes(host.verify(domains=frozenset({"web"})))[-1]
+        assert "not judged" not in platform_notes(host.verify(domains=frozenset({"web"})))[-1]
 
     def test_a_host_without_domains(self) -> None:
         host = Host.booted()
