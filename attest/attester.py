@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from acm import merkle
@@ -136,7 +136,10 @@ def attest(
     *,
     channel: bytes | None = None,
 ) -> Evidence:
-    """Return the evidence of the host called ``name`` and all its domains for a ``nonce`` of 16 to 64 bytes.
+    """Return the evidence of the host called ``name`` and of ``vtpms`` for a ``nonce`` of 16 to 64 bytes.
+
+    A tenant's evidence is made of its own vTPMs, and without ``logs.found``: of its neighbours it has the
+    salted commitments in the runtime log alone, since their vTPMs are not asked.
 
     ``channel``, 32 bytes, names the channel over which it goes; None for evidence in a file. Raises
     AttestUsageError for a nonce or channel of another length, AttestInputError when PCRs do not stand still
@@ -207,18 +210,6 @@ def _quote(tpm: QuotingTpm, qualifying: bytes, numbers: frozenset[int]) -> _Quot
                 quote, signature, tuple(PcrValue("sha256", pcr, value) for (_, pcr), value in pairs)
             )
     raise AttestInputError(f"PCRs changed during {ATTEMPTS} quotes in a row", code="pcrs-moving")
-
-
-def for_tenant(evidence: Evidence, vid: str) -> Evidence:
-    """Return the part of the evidence that the tenant of ``vid`` may see: the host and its own domain.
-
-    Which domains were found that nobody launched stays with the operator; that there are some does not.
-    Raises AttestUsageError for a vTPM that is not in the evidence.
-    """
-    own = tuple(domain for domain in evidence.domains if domain.vid == vid)
-    if not own:
-        raise AttestUsageError(f"no vTPM {vid!a} in this evidence", code="no-such-vtpm")
-    return Evidence(replace(evidence.host, found=()), own, evidence.tree_size)
 
 
 def _sha256(data: bytes) -> bytes:

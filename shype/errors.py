@@ -7,6 +7,7 @@
     └── AgentEndedError       the half of an agent that faces the network ended by itself
     ShypeUsageError           you called me wrong: exit 2
     ├── HostUnreachableError  no host process answers in that folder
+    ├── NoDomainError         no domain of that tenant runs there
     └── HostBusyError         a host process already runs in that folder
 """
 
@@ -41,6 +42,12 @@ class HostUnreachableError(ShypeUsageError):
     """No host process answers in that folder."""
 
     code = "host-unreachable"
+
+
+class NoDomainError(ShypeUsageError):
+    """No domain of that tenant runs on the host. Nothing is said about anybody else's."""
+
+    code = "no-domain"
 
 
 class HostBusyError(ShypeUsageError):

@@ -57,7 +57,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     verbs = verbs_of(parser)
     launch = _verb(verbs, "launch", "decide, measure, label and start a domain", _LAUNCH, _launch)
     launch.add_argument("config", type=Path, metavar="CFG", help="xl domain config with a label")
-    launch.add_argument("--tenant", metavar="T", help="who pays for it (default: its label)")
+    launch.add_argument(
+        "--tenant", metavar="T", help="whose it is: who pays for it and may see it (default: its label)"
+    )
     launch.add_argument(
         "--dry-run", action="store_true", help="decide and read all files, as a launch does; do nothing"
     )

@@ -220,23 +220,21 @@ class Dom0Host(RunningHost[GuardedXen]):
         return super().load_policy(data, wishes)
 
     def launch(self, config: bytes, tenant: str | None = None) -> LaunchedDomain:
-        """Launch a domain beside what runs at this moment; nobody can pay for it before there is a meter."""
-        if tenant is not None:
-            raise ShypeUsageError("guests of a real Xen are not metered yet: launch without a tenant")
+        """Launch a domain beside what runs at this moment; nothing is metered, so ``tenant`` pays nothing."""
         self.poll()
-        return super().launch(config)
+        return super().launch(config, tenant)
 
     def dry_run(self, config: bytes) -> DomainConfig:
         """Tell whether a launch would be permitted beside what runs at this moment."""
         self.poll()
         return super().dry_run(config)
 
-    def evidence(self, nonce: bytes, channel: bytes | None = None) -> Evidence:
+    def evidence(self, nonce: bytes, channel: bytes | None = None, tenant: str | None = None) -> Evidence:
         """Return evidence of this host, as Xen has it at this moment; see ``RunningHost.evidence``."""
         self.poll()
-        found = tuple(event.encode() for event in self._found.values())
+        vtpms = self._speaking(tenant)
+        found = tuple(event.encode() for event in self._found.values()) if tenant is None else ()
         logs = Logs(self.log.cel(), None, self._ima_reader(), found)
-        vtpms = tuple(self.guests.vtpms.values())
         return attest(nonce, self.description.name, self.tpm.quoting(), vtpms, logs, channel=channel)
 
     def _ima_reader(self) -> Callable[[], bytes] | None:

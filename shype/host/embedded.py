@@ -30,7 +30,6 @@ from hypervisor.launch import Launcher
 from metering.key import host_id, key_id
 from metering.meter import Meter
 from metering.platform_key import make_platform_key
-from metering.record import tenant_bytes
 from metering.register import Setup
 from shype import packaged
 from shype.errors import ShypeUsageError
@@ -119,7 +118,7 @@ class EmbeddedHost(RunningHost[XenHost]):
         self.guests = Guests(manager, self.tpm.ak.name, resets, append)
         self._ends.callback(self.guests.close)
         self.meter_key, bundle = make_platform_key(self.tpm.tpm, self.tpm.ak)
-        self.usage = Usage(self.guests)
+        self.usage = Usage(self.guests, self.tenants)
         setup = Setup(
             host=host_id(self.tpm.ak.name),
             epoch=resets,
@@ -169,14 +168,6 @@ class EmbeddedHost(RunningHost[XenHost]):
             new_uuid=lambda: str(uuid.uuid4()),
         )
 
-    def _expect(self, name: str, tenant: str | None) -> None:
-        if tenant is not None:
-            self.usage.tenants[name] = tenant_bytes(tenant).rstrip(b"\0").decode()
-
-    def _left(self) -> None:
-        for name in self.usage.tenants.keys() - self.launched.keys():
-            del self.usage.tenants[name]
-
     def run(self, seconds: int, workload: Workload) -> None:
         """Let ``seconds`` of system time pass under a workload, with a reading every tick."""
         xen = self.running()
@@ -187,8 +178,8 @@ class EmbeddedHost(RunningHost[XenHost]):
             if xen.now_ns % TICK_NS == 0:
                 self.meter.tick()
 
-    def evidence(self, nonce: bytes, channel: bytes | None = None) -> Evidence:
-        """Return evidence of this host and all its domains for ``nonce``, bound to ``channel`` if given."""
+    def evidence(self, nonce: bytes, channel: bytes | None = None, tenant: str | None = None) -> Evidence:
+        """Return evidence of this host; see ``RunningHost.evidence``."""
         firmware = FirmwareLog(
             f"recorded:{self.boot.recording} with this host's loader", self.boot.measured.event_log
         )
@@ -196,7 +187,7 @@ class EmbeddedHost(RunningHost[XenHost]):
             nonce,
             self.description.name,
             self.tpm.quoting(),
-            tuple(self.guests.vtpms.values()),
+            self._speaking(tenant),
             Logs(self.log.cel(), firmware),
             channel=channel,
         )

@@ -25,7 +25,8 @@ from hypervisor.state import DOM0
 from hypervisor.xlconfig import DomainConfig
 from shype.errors import ShypeUsageError
 from shype.host import past_runs, resource_labels
-from shype.host.guests import Guests
+from shype.host.guests import Guests, MeasuredVtpm
+from shype.host.tenants import Tenants
 from shype.host.tpm import UsedTpm
 from shype.host.update import NO_WISHES, Wishes, carry_out, what_is_left
 from shype.report import Json
@@ -50,6 +51,7 @@ class RunningHost(ABC, Generic[Xen]):
     def __init__(self) -> None:
         self.xen: Xen | None = None
         self.launched: dict[str, LaunchedDomain] = {}
+        self.tenants = Tenants()
         self._launcher: Launcher | None = None
 
     @abstractmethod
@@ -61,8 +63,20 @@ class RunningHost(ABC, Generic[Xen]):
         """Return what launches on it."""
 
     @abstractmethod
-    def evidence(self, nonce: bytes, channel: bytes | None = None) -> Evidence:
-        """Return evidence of this host and all its domains for ``nonce``, bound to ``channel`` if given."""
+    def evidence(self, nonce: bytes, channel: bytes | None = None, tenant: str | None = None) -> Evidence:
+        """Return evidence of this host and its domains for ``nonce``, bound to ``channel`` if given.
+
+        For a ``tenant`` its own domains alone speak, and which domains were found stays with the operator;
+        raises NoDomainError where it has none.
+        """
+
+    def _speaking(self, tenant: str | None) -> tuple[MeasuredVtpm, ...]:
+        """Return the vTPMs that quote: all, or a tenant's. No other tenant pays for its question."""
+        vtpms = tuple(self.guests.vtpms.values())
+        if tenant is None:
+            return vtpms
+        own = self.tenants.vids(tenant, self.launched)
+        return tuple(each for each in vtpms if each.vid in own)
 
     def more_status(self) -> Mapping[str, Json]:
         """Return what this kind of host adds to its status."""
@@ -75,9 +89,6 @@ class RunningHost(ABC, Generic[Xen]):
     def pulse(self) -> float | None:
         """Do what is due between requests; return after how many seconds to do so again, None for never."""
         return None
-
-    def _left(self) -> None:
-        """Forget what belongs to domains that are not in ``launched`` any more."""
 
     def load_policy(self, data: bytes, wishes: Wishes = NO_WISHES) -> tuple[int, Update | None]:
         """Measure an ACM policy and enforce it; return its epoch, and the update where it replaced another.
@@ -102,7 +113,7 @@ class RunningHost(ABC, Generic[Xen]):
             return carry_out(xen, self._launches(), stopping, policy=policy, wishes=wishes, before=before)
         finally:
             self.launched = what_is_left(xen, self.launched)
-            self._left()
+            self.tenants.keep(self.launched)
 
     def _before(self, xen: Xen, policy: Policy) -> Callable[[Update], object]:
         """Return what makes an update last and measures it, when nothing is left but to commit it."""
@@ -142,15 +153,15 @@ class RunningHost(ABC, Generic[Xen]):
         return self.xen
 
     def launch(self, config: bytes, tenant: str | None = None) -> LaunchedDomain:
-        """Launch a domain from its xl config; ``tenant`` pays for it (default: its label)."""
+        """Launch a domain from its xl config; it is ``tenant``'s (default: its label)."""
         self.running()
         name = xlconfig.parse(config).name
         self._refuse_second(name)
-        self._expect(name, tenant)
+        self.tenants.expect(name, tenant)
         try:
             self.launched[name] = self._launches().launch(config)
         finally:
-            self._left()
+            self.tenants.keep(self.launched)
         return self.launched[name]
 
     def dry_run(self, config: bytes) -> DomainConfig:
@@ -163,9 +174,6 @@ class RunningHost(ABC, Generic[Xen]):
         if name in self.launched:
             raise ShypeUsageError(f"a domain {name!r} runs already; stop it first: shype domain stop {name}")
 
-    def _expect(self, name: str, tenant: str | None) -> None:
-        """Take note of who pays for a domain that is about to be launched."""
-
     def stop(self, name: str) -> None:
         """End a domain; raises what kept it from ending, and then it is among the launched ones still."""
         domain = self.domain(name)
@@ -173,7 +181,7 @@ class RunningHost(ABC, Generic[Xen]):
             self._launches().stop(domain)
         finally:
             self.launched = what_is_left(self.running(), self.launched)
-            self._left()
+            self.tenants.keep(self.launched)
 
     def domain(self, name: str) -> LaunchedDomain:
         """Return a running domain by name; raises ShypeUsageError."""

@@ -241,7 +241,10 @@ class Service:
 
     def _attest(self, arguments: Arguments) -> Report:
         channel = None if arguments.get("channel") is None else _bytes(arguments, "channel")
-        evidence = self._host.evidence(_bytes(arguments, "nonce"), channel=channel)
+        tenant = arguments.get("tenant")
+        if tenant is not None and not isinstance(tenant, str):
+            raise ShypeUsageError("tenant: a name is needed")
+        evidence = self._host.evidence(_bytes(arguments, "nonce"), channel, tenant)
         encoded = evidence.encode()
         document: dict[str, Json] = {
             "evidence": base64.b64encode(encoded).decode(),

@@ -14,6 +14,7 @@ from hypervisor.state import DOM0
 from metering.meter import Meter
 from metering.register import Reading, Time
 from shype.host.guests import Guests
+from shype.host.tenants import Tenants
 
 NS_PER_MS: Final = 1_000_000
 NO_VTPM: Final = "0" * 32
@@ -25,12 +26,12 @@ HOST_TENANT: Final = "host"
 class Usage:
     """Fits the meter's ``CounterSource`` and ``Clock``.
 
-    ``tenants`` says by a domain's name who pays for it, ``vids`` by its UUID which vTPM it has.
+    ``tenants`` says who pays for a domain, ``vids`` by its UUID which vTPM it has.
     """
 
     guests: Guests
+    tenants: Tenants
     host: XenHost | None = None
-    tenants: dict[str, str] = field(default_factory=dict)
     vids: dict[str, str] = field(default_factory=dict)
     wall_ms_at_boot: int = field(default_factory=lambda: time.time_ns() // NS_PER_MS)
 
@@ -51,7 +52,7 @@ class Usage:
         vtpm = self.guests.vtpms.get(vid)
         return Reading(
             domain=read.uuid,
-            tenant=HOST_TENANT if read.domid == DOM0 else self.tenants.get(read.name, read.label),
+            tenant=HOST_TENANT if read.domid == DOM0 else self.tenants.of(read.name, read.label),
             vid=vid,
             label=read.label,
             pages=used.pages,

@@ -143,6 +143,48 @@ def standing(made_host: Path, boot_files: Path, repository: Path) -> Iterator[pr
 
 
 @dataclass(frozen=True)
+class Rented:
+    """A host with two domains of tenant cola, and one of somebody else whose label is its tenant."""
+
+    booted: processes.Booted
+    launched: dict[str, Any]
+    """What ``shype domain launch`` said, by the domain's name."""
+
+    @property
+    def folder(self) -> Path:
+        return self.booted.folder
+
+    def words(self, name: str) -> set[str]:
+        """All by which a domain could be known; its kernel and ramdisk are everybody's."""
+        said = self.launched[name]
+        disks = {"cola-web": "01", "cola-db": "02", "bank-web": "04"}
+        return {
+            *(name, said["label"], said["uuid"], said["vid"], said["config_digest"]),
+            f"5b0e7c54-6f0c-4f0e-9c39-7a1f8f2c1a{disks[name]}",
+        }
+
+
+@pytest.fixture(scope="session")
+def rented(made_host: Path, boot_files: Path, repository: Path) -> Iterator[Rented]:
+    """For all tests that leave it as it was."""
+    operator = Operator(run, repository / "configs")
+    with tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as folder:
+        place = Path(shutil.copytree(made_host, Path(folder) / "host", symlinks=True))
+        with processes.Booted.start(place, boot_files) as host:
+            assert operator.load_policy(place).exit == 0
+            launched = {}
+            for name, words in (
+                ("cola-web", ("--tenant", "cola")),
+                ("bank-web", ()),
+                ("cola-db", ("--tenant", "cola")),
+            ):
+                outcome = operator.launch(place, name, *words)
+                assert outcome.exit == 0, outcome.err
+                launched[name] = outcome.document
+            yield Rented(host, launched)
+
+
+@dataclass(frozen=True)
 class Judging:
     """A process that judged, as it was seen through /proc."""
 

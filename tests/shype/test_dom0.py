@@ -23,6 +23,7 @@ from attest.runtime_events import DomainFound, decode_event
 from hypervisor.audit import read_trail
 from hypervisor.errors import AccessDenied, StrangerRuns, XenError
 from shype.errors import HostBusyError, ShypeUsageError
+from tests.disclosure import named
 from tests.schemas import validator
 from tests.simulators.device import device
 from tests.simulators.dom0 import IMA, Machine
@@ -283,8 +284,27 @@ def test_the_verbs_of_the_socket_work(machine: Machine, service: Service) -> Non
     assert ask("attest", nonce=encoded(NONCE))["domains"] == 1
     assert [each["name"] for each in ask("state")["domains"]][-1] == "g1"
     ask("stop", name="g1")
-    denied = service.answer("launch", {"config": encoded(machine.config("g1")), "tenant": "cola"})
-    assert "not metered" in (denied.error or "")
+
+
+def test_a_tenant_is_shown_its_own_domain_and_how_many_others_there_are(
+    machine: Machine, host: Dom0Host, service: Service
+) -> None:
+    host.launch(machine.config("g1"), "cola")
+    mine, other = host.launched["g1"], host.launch(machine.config("g2"))
+    machine.xen.stranger("a-miner")
+    evidence = host.evidence(NONCE, tenant="cola")
+    assert [each.vid for each in evidence.domains] == [mine.vid]
+    assert evidence.host.found == ()
+    assert [event for pcr, _, event in events(evidence) if pcr == 13] == ["launch", "launch", "found"]
+    words = {"bank-web", other.uuid, other.vid, other.config.digest, "a-miner"}
+    assert named(evidence.encode(), words) == set()
+    assert named(host.evidence(NONCE).encode(), words) == words
+    label = host.evidence(NONCE, tenant=other.config.label)
+    assert [each.vid for each in label.domains] == [other.vid]
+    machine.xen.guests.pop(mine.domid)
+    reply = service.answer("attest", {"nonce": base64.b64encode(NONCE).decode(), "tenant": "cola"})
+    assert (reply.report.exit, reply.code) == (2, "no-domain"), "its domain ended by itself"
+    assert reply.error == "no domain of tenant 'cola' runs on this host"
 
 
 def test_a_host_that_serves_polls_between_requests(

@@ -120,7 +120,7 @@ def test_who_pays_is_forgotten_with_a_failed_launch_and_at_a_stop(
         host.load_policy(operator.policy.read_bytes())
         with pytest.raises(HypervisorDenied):
             host.launch(operator.config("cola-reports").read_bytes(), "thief")
-        assert host.usage.tenants == {}
+        assert host.tenants.of("cola-reports", "its-label") == "its-label"
         host.launch(operator.config(GUEST).read_bytes(), "cola")
         host.stop(GUEST)
         host.launch(operator.config(GUEST).read_bytes())
