@@ -24,6 +24,9 @@ MIN_NONCE: Final = 32
 MAX_NONCE: Final = 64
 MAX_DETAIL: Final = 400
 MAX_SECRET: Final = 64
+MAX_SIGNATURE: Final = 256
+"""Bytes of an ECDSA signature in DER; one on P-384 has at most 104."""
+_EVIDENCE: Final = "shype.evidence-request/1"
 _CODE: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -108,21 +111,37 @@ class CredentialAnswer:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRequest:
-    """A verifier's nonce, 32 to 64 bytes."""
+    """A verifier's nonce, 32 to 64 bytes; ``signature`` is the client's under ``to_sign``, or none."""
 
     nonce: bytes
+    signature: bytes | None = None
+
+    def to_sign(self, channel: bytes) -> bytes:
+        """Return what a client signs who asks over a channel named by 32 bytes (``attest.attester``).
+
+        ``shype.evidence-request/1``, a zero byte, the channel, the nonce. It is no message of TLS: what a
+        client signs there begins with 64 blanks (RFC 8446, 4.4.3).
+        """
+        return _EVIDENCE.encode() + b"\0" + channel + self.nonce
 
     def encode(self) -> bytes:
         """Return ``shype.evidence-request/1``."""
-        return encode({"schema": "shype.evidence-request/1", "nonce": self.nonce.hex()})
+        signed = {} if self.signature is None else {"signature": _text(self.signature)}
+        return encode({"schema": _EVIDENCE, "nonce": self.nonce.hex(), **signed})
 
     @classmethod
     def decode(cls, raw: bytes) -> EvidenceRequest:
         """Read what ``encode`` wrote; raises DocumentError."""
-        nonce = _fields(raw, "shype.evidence-request/1", {"nonce"}, MAX_REQUEST).hex("nonce")
+        fields = _fields(raw, _EVIDENCE, {"nonce"}, MAX_REQUEST, frozenset({"signature"}))
+        nonce = fields.hex("nonce")
         if not MIN_NONCE <= len(nonce) <= MAX_NONCE:
             raise _malformed(f"nonce has {len(nonce)} bytes; {MIN_NONCE} to {MAX_NONCE} are taken")
-        return cls(nonce)
+        if "signature" not in fields.values:
+            return cls(nonce)
+        signature = fields.base64("signature")
+        if not 0 < len(signature) <= MAX_SIGNATURE:
+            raise _malformed(f"signature has {len(signature)} bytes; 1 to {MAX_SIGNATURE} are taken")
+        return cls(nonce, signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +165,10 @@ class AgentRefusal:
         return cls(code, detail)
 
 
-def _fields(raw: bytes, schema: str, names: set[str], limit: int) -> Fields:
-    return Fields.decode(raw, schema, names, limit=limit, fail=_malformed)
+def _fields(
+    raw: bytes, schema: str, names: set[str], limit: int, optional: frozenset[str] = frozenset()
+) -> Fields:
+    return Fields.decode(raw, schema, names, optional=optional, limit=limit, fail=_malformed)
 
 
 def _text(data: bytes) -> str:

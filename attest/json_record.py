@@ -76,13 +76,22 @@ class Fields:
         return fields
 
     @classmethod
-    def decode(cls, raw: bytes, schema: str, names: set[str], *, limit: int, fail: Fail) -> Self:
-        """Read a JSON object with ``schema`` and exactly the fields ``names`` beside it."""
+    def decode(
+        cls,
+        raw: bytes,
+        schema: str,
+        names: set[str],
+        *,
+        optional: AbstractSet[str] = frozenset(),
+        limit: int,
+        fail: Fail,
+    ) -> Self:
+        """Read a JSON object with ``schema`` and, beside it, the fields ``names``, and maybe ``optional``."""
         try:
             value = decode(raw, schema.partition(".")[2], limit)
         except JsonError as error:
             raise fail(str(error)) from None
-        return cls.document(value, schema, names, fail=fail)
+        return cls.document(value, schema, names, optional=optional, fail=fail)
 
     @classmethod
     def document(

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -21,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
 MAX_DAYS: Final = 3650
+_ECDSA: Final = ec.ECDSA(hashes.SHA256())
 _SKEW: Final = timedelta(days=1)
 """The clocks of verifier and host may differ by a time zone: what an operator lists is a key, not a date."""
 
@@ -61,6 +63,20 @@ def make(name: str, usage: ObjectIdentifier, now: datetime, days: int) -> TlsKey
 def spki_digest(key: ec.EllipticCurvePublicKey) -> bytes:
     """Return the SHA-256 of a key as DER SubjectPublicKeyInfo (RFC 5280, 4.1)."""
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
+def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    """Return an ECDSA signature with SHA-256 in DER (RFC 3279, 2.2.3), as ``openssl dgst -sha256 -sign``."""
+    return key.sign(message, _ECDSA)
+
+
+def is_signed_by(key: ec.EllipticCurvePublicKey, message: bytes, signature: bytes) -> bool:
+    """Tell whether ``sign`` made this signature, by the owner of ``key``."""
+    try:
+        key.verify(signature, message, _ECDSA)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _digital_signature() -> x509.KeyUsage:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -39,13 +39,27 @@ class AllowError(ShypeInputError):
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """Clients by the SHA-256 of their certificate; ``pem`` has the certificates and nothing else."""
+    """Clients by the SHA-256 of their certificate, and the key of each by its name.
+
+    ``pem`` has the certificates and nothing else.
+    """
 
     names: Mapping[bytes, str]
+    keys: Mapping[str, ec.EllipticCurvePublicKey]
     pem: str
 
     @classmethod
-    def decode(cls, raw: bytes) -> AllowList:
+    def joined(cls, lists: Iterable[Self]) -> Self:
+        """Return one list of the clients of several, none of whom is on two (``shype.agent.clients``)."""
+        names, keys, pem = dict[bytes, str](), dict[str, ec.EllipticCurvePublicKey](), ""
+        for each in lists:
+            names |= each.names
+            keys |= each.keys
+            pem += each.pem
+        return cls(MappingProxyType(names), MappingProxyType(keys), pem)
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
         """Read the file; raises AllowError."""
         if b"PRIVATE KEY-----" in raw:
             raise AllowError("allow list: it holds a private key; only certificates belong here")
@@ -57,19 +71,24 @@ class AllowList:
             raise AllowError(f"allow list: {error}") from None
         if len(found) > MAX_CLIENTS:
             raise AllowError(f"allow list: {len(found)} clients; at most {MAX_CLIENTS}")
-        names = {hashlib.sha256(each.der).digest(): _checked(each) for each in found}
-        if len(set(names.values())) < len(found) or len({each.spki for each in found}) < len(found):
+        names: dict[bytes, str] = {}
+        keys: dict[str, ec.EllipticCurvePublicKey] = {}
+        for each in found:
+            name, key = _checked(each)
+            names[hashlib.sha256(each.der).digest()] = name
+            keys[name] = key
+        if len(keys) < len(found) or len({each.spki for each in found}) < len(found):
             raise AllowError("allow list: two certificates have one name or one key")
         pem = "".join(each.raw.public_bytes(Encoding.PEM).decode() for each in found)
-        return cls(MappingProxyType(names), pem)
+        return cls(MappingProxyType(names), MappingProxyType(keys), pem)
 
     def name_of(self, certificate: bytes | None) -> str | None:
         """Return who has this certificate (DER); None for nobody on the list."""
         return None if certificate is None else self.names.get(hashlib.sha256(certificate).digest())
 
 
-def _checked(certificate: Certificate) -> str:
-    """Return the client's name, which is the certificate's common name."""
+def _checked(certificate: Certificate) -> tuple[str, ec.EllipticCurvePublicKey]:
+    """Return the client's name, which is the certificate's common name, and its key."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     name = str(names[0].value) if len(names) == 1 else ""
     if not NAME.fullmatch(name):
@@ -88,4 +107,4 @@ def _checked(certificate: Certificate) -> str:
         raise AllowError(
             f"allow list: {name}: not self-signed: list the key itself, not what an authority says"
         )
-    return name
+    return name, certificate.key

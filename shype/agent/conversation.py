@@ -33,7 +33,9 @@ ROUTES: Final = {
 }
 STATUS: Final = {
     "message-malformed": 400,
+    "not-signed": 403,
     "no-such-resource": 404,
+    "no-domain": 404,
     "method": 405,
     "too-slow": 408,
     "too-large": 413,
@@ -157,7 +159,7 @@ class Conversation:
             await self._writer.drain()
 
 
-_GOES_ON: Final = frozenset({"ok", "busy", "pcrs-moving", "host-refused", "host-away"})
+_GOES_ON: Final = frozenset({"ok", "busy", "pcrs-moving", "no-domain", "host-refused", "host-away"})
 """Outcomes after which the client may ask again on the same connection."""
 
 

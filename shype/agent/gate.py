@@ -2,7 +2,8 @@
 
 It takes what the front (``shype.agent.front``) has read from the network as no more than a guess, and decides
 for itself: only endorsement, activation and evidence; one at a time; at most so many a second; evidence bound
-to the one TLS key that the front named when it began. What the host says in its errors stays here.
+to the one TLS key that the front named when it began, and of the tenant alone whose client has signed the
+question (``shype.agent.clients``). What the host says in its errors stays here.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from attest.agent_documents import (
 from attest.attester import CHANNEL_BYTES
 from attest.errors import one_line
 from attest.evidence import MAX_BYTES
+from shype.agent.clients import Clients, NotSignedError
 from shype.agent.frames import Action, Outcome, frame, receive
 from shype.errors import (
     AgentEndedError,
     HostReplyError,
     HostUnreachableError,
+    NoDomainError,
     ShypeInputError,
     ShypeUsageError,
 )
@@ -47,7 +50,17 @@ HOST_SECONDS: Final = 30.0
 _BUSY: Final = AgentRefusal("busy", "the host's TPM has been asked too often; try again in a few seconds")
 _AWAY: Final = AgentRefusal("host-away", "the host does not answer its agent")
 _REFUSED: Final = AgentRefusal("host-refused", "the host could not do this; its operator finds out why")
-_MOVING: Final = AgentRefusal("pcrs-moving", "the host's registers changed while they were quoted; ask again")
+_TOLD: Final = {
+    each.code: each
+    for each in (
+        AgentRefusal("pcrs-moving", "the host's registers changed while they were quoted; ask again"),
+        AgentRefusal(NoDomainError.code, "no domain of yours runs on this host"),
+        AgentRefusal(
+            NotSignedError.code, "your key has not signed this for this agent: does somebody stand between?"
+        ),
+    )
+}
+"""What a client learns of why the host, or the gate, did not do it; of all else nothing."""
 
 
 @dataclass(slots=True)
@@ -74,10 +87,11 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Answers questions about the host in ``folder``, bound to the TLS key ``channel``."""
+    """Answers questions of ``clients`` about the host in ``folder``, bound to the TLS key ``channel``."""
 
     folder: Path
     channel: bytes
+    clients: Clients
     allowance: Allowance = field(default_factory=Allowance)
 
     def answer(self, action: Action, body: bytes) -> bytes:
@@ -95,7 +109,7 @@ class Gate:
         except (HostUnreachableError, HostReplyError) as error:
             return _refused(_AWAY, error)
         except (ShypeInputError, ShypeUsageError) as error:
-            return _refused(_MOVING if error.code == "pcrs-moving" else _REFUSED, error)
+            return _refused(_TOLD.get(error.code, _REFUSED), error)
 
     def endorsement(self) -> bytes:
         """Return the host's offer."""
@@ -115,8 +129,9 @@ class Gate:
         return CredentialAnswer(_data(self._ask("activate", parts)["secret"])).encode()
 
     def evidence(self, request: EvidenceRequest) -> bytes:
-        """Return evidence for a nonce, bound to this agent's TLS key."""
+        """Return evidence for a nonce, bound to this agent's TLS key: what the client may see of it."""
         named: dict[str, Json] = {
+            "tenant": self.clients.tenant_of(request, self.channel),
             "nonce": base64.b64encode(request.nonce).decode(),
             "channel": base64.b64encode(self.channel).decode(),
         }
@@ -147,7 +162,7 @@ def _question(action: Action, body: bytes) -> Callable[[Gate], bytes] | None:
             return None
 
 
-def keep(link: socket.socket, folder: Path, ready: Callable[[bytes], None]) -> None:
+def keep(link: socket.socket, folder: Path, clients: Clients, ready: Callable[[bytes], None]) -> None:
     """Answer the front at the other end of ``link`` until it ends.
 
     ``ready`` is told the digest of the TLS key that the front begins with; it is the only one that evidence
@@ -156,7 +171,7 @@ def keep(link: socket.socket, folder: Path, ready: Callable[[bytes], None]) -> N
     begun = receive(link)
     if begun is None or begun[0] is not Action.HELLO or len(begun[1]) != CHANNEL_BYTES:
         raise AgentEndedError("the agent's network half did not start")
-    gate = Gate(folder, begun[1])
+    gate = Gate(folder, begun[1], clients)
     ready(gate.channel)
     while (asked := receive(link)) is not None:
         link.sendall(gate.answer(*asked))

@@ -21,6 +21,7 @@ from typing import Final, NoReturn
 
 from shype.agent import gate, identity
 from shype.agent.allow import AllowList
+from shype.agent.clients import Clients
 from shype.agent.confine import confine, find_user
 from shype.agent.front import Front
 from shype.agent.journal import Journal
@@ -53,7 +54,7 @@ class Up:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-def serve(folder: Path, listen: str, allowed: AllowList, user: str, ready: Callable[[Up], None]) -> Up:
+def serve(folder: Path, listen: str, clients: Clients, user: str, ready: Callable[[Up], None]) -> Up:
     """Serve the host in ``folder`` at ``listen`` until SIGTERM or SIGINT; ``ready`` is told once it listens.
 
     Raises HostUnreachableError where no host runs there, ShypeUsageError for an address or user that is none,
@@ -68,7 +69,7 @@ def serve(folder: Path, listen: str, allowed: AllowList, user: str, ready: Calla
             child = os.fork()
             if child == 0:
                 ours.close()
-                _front(listener, theirs, allowed, to_be)
+                _front(listener, theirs, clients.listed, to_be)
             theirs.close()
             listener.close()
             up: list[Up] = []
@@ -79,7 +80,7 @@ def serve(folder: Path, listen: str, allowed: AllowList, user: str, ready: Calla
 
             try:
                 _stop_at_signals()
-                gate.keep(ours, folder, begin)
+                gate.keep(ours, folder, clients, begin)
                 raise AgentEndedError("the agent's network half ended by itself; see its log")
             except _Stopped:
                 return up[0] if up else Up(host, address, port, b"")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import base64
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from shype.cli import host_boot
+from shype.cli import host_boot, host_serve
 from shype.cli.verb import Handler, Verbs, add_verb, verbs_of
 from shype.report import Exit, Json, Report
 
@@ -85,18 +84,6 @@ Example:
   shype host audit-log /tmp/h --denied --since 2026-01-31T08:00
 """
 
-_SERVE = """\
-Answers verifiers outside with endorsement, activation and evidence over HTTPS
-(TLS 1.3), and nothing else; the host must be on. --allow has the certificates of
-those who may ask. Two processes: what reads the network gives up its rights
-(started by root it becomes --user), what reaches the host never reads it.
-One line a request goes to standard error. Ends at SIGTERM or SIGINT.
-
-Example:
-  shype enroll client-key --name auditor -o /tmp/auditor.pem --certificate /tmp/auditor.crt
-  shype host serve /tmp/h --listen 127.0.0.1:8443 --allow /tmp/auditor.crt &
-"""
-
 ENDORSEMENT_FILES = ("ek.pub", "ek.crt", "ak.pub")
 MAX_TRAIL = 256 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -141,16 +128,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     trail.add_argument(
         "--since", type=_moment, default=0, metavar="TIME", help="ISO 8601, UTC unless it says otherwise"
     )
-    serve = _verb(verbs, "serve", "answer verifiers outside over HTTPS", _SERVE, _serve)
-    serve.add_argument(
-        "--listen", required=True, metavar="ADDRESS:PORT", help="where; port 0 takes a free one"
-    )
-    serve.add_argument(
-        "--allow", type=Path, required=True, metavar="FILE", help="certificates of those who may ask (PEM)"
-    )
-    serve.add_argument(
-        "--user", default="nobody", metavar="NAME", help="what root becomes (default: %(default)s)"
-    )
+    host_serve.register(verbs)
 
 
 def _verb(verbs: Verbs, name: str, line: str, epilog: str, handler: Handler) -> argparse.ArgumentParser:
@@ -228,26 +206,6 @@ def _activate(arguments: argparse.Namespace) -> Report:
     secret = base64.b64decode(str(_document(_call(arguments, "activate", parts))["secret"]))
     write_secret(arguments.output, secret)
     return Report(Exit.OK, {"response": str(arguments.output)}, f"credential activated: {arguments.output}")
-
-
-def _serve(arguments: argparse.Namespace) -> Report:
-    from shype.agent.allow import MAX_ALLOW, AllowList
-    from shype.agent.serve import Up, serve
-    from shype.files import read
-
-    allowed = AllowList.decode(read(arguments.allow, MAX_ALLOW))
-    where = sys.stderr if arguments.json else sys.stdout
-
-    def greet(up: Up) -> None:
-        print(
-            f"agent of {up.host} answers at https://{up.place}, key {up.channel.hex()}",
-            file=where,
-            flush=True,
-        )
-
-    up = serve(arguments.folder, arguments.listen, allowed, arguments.user, greet)
-    document: Json = {"host": up.host, "listen": up.place, "key": up.channel.hex(), "agent": "ended"}
-    return Report(Exit.OK, document, f"agent of {up.host} ended")
 
 
 def _audit_log(arguments: argparse.Namespace) -> Report:

@@ -13,7 +13,6 @@ not as it should be: what grows without end cannot be appraised.
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,7 +26,6 @@ from attest.agent_documents import (
     CredentialRequest,
     DocumentError,
     EndorsementOffer,
-    EvidenceRequest,
 )
 from attest.ak import BareKey, decode_ak
 from attest.ek import decode_ek
@@ -44,6 +42,7 @@ from attest.verifier.verify import policy_ids, verify
 from shype.enrolments import open_store
 from shype.errors import ShypeInputError
 from shype.quotehistory import remembered
+from shype.remote.client import Client
 from shype.remote.link import AgentLink, Answer, AnswerError, NotLetInError, Place, QuietError
 from vtpm.tpm2.credential import read_credential_file
 from vtpm.tpm2.public import Public
@@ -56,7 +55,7 @@ _MOVING: Final = "pcrs-moving"
 
 @dataclass(frozen=True, slots=True)
 class Interview:
-    """Who is asked: ``place``, as the owner of the key in ``context``, known as ``host`` in ``anchors``.
+    """Who is asked: ``place``, by ``client``, known as ``host`` in ``anchors``.
 
     ``record`` is the file of its enrolment; what its TPM said last lies beside it. A host without enrolment
     in ``expected`` is enrolled. The nonce in ``expected`` is that of the first round; more are drawn.
@@ -64,7 +63,7 @@ class Interview:
 
     place: Place
     host: str
-    context: ssl.SSLContext
+    client: Client
     anchors: Path
     record: Path
     expected: Expectation
@@ -78,7 +77,7 @@ class Interview:
         """
         check_source(_draw)
         try:
-            with AgentLink(self.place, self.context) as link:
+            with AgentLink(self.place, self.client) as link:
                 record = self._enrol(link) if self.expected.enrolment is None else self.expected.enrolment
                 return self._rounds(link, replace(self.expected, enrolment=record), record)
         except (QuietError, NotLetInError, AnswerError) as error:
@@ -130,7 +129,7 @@ class Interview:
             session.recognise(record, now=self.clock())
             value = _draw() if number else expected.nonce
             nonce = session.send_nonce(value, now=self.clock()).value
-            answer = link.ask("/v1/evidence", EvidenceRequest(nonce).encode(), MAX_BYTES)
+            answer = link.ask("/v1/evidence", self.client.question(nonce, link.channel), MAX_BYTES)
             if isinstance(answer, Answer):
                 channel = Channel(link.channel, answer.claimed)
                 asked = replace(expected, nonce=nonce, channel=channel, now=self.clock())

@@ -11,10 +11,8 @@ import hashlib
 import re
 import socket
 import ssl
-import stat
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attest.agent_documents import MAX_ANSWER, AgentRefusal
 from shype.errors import ShypeInputError, ShypeUsageError
+from shype.remote.client import Client
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 90.0
@@ -93,8 +92,8 @@ class Answer:
 class AgentLink:
     """One connection. Use it in a ``with`` block."""
 
-    def __init__(self, place: Place, context: ssl.SSLContext) -> None:
-        """Connect as the owner of the key in ``context``; raises QuietError, NotLetInError, AnswerError."""
+    def __init__(self, place: Place, client: Client) -> None:
+        """Connect as ``client``; raises QuietError, NotLetInError, AnswerError."""
         self._place = place
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self._heard = False
@@ -104,7 +103,7 @@ class AgentLink:
             what = getattr(error, "strerror", None) or str(error)
             raise QuietError(f"{place}: no connection: {what}") from None
         try:
-            self._tls = context.wrap_socket(plain)
+            self._tls = client.context.wrap_socket(plain)
         except (OSError, ValueError) as error:
             plain.close()
             raise self._lost(error) from None
@@ -192,32 +191,11 @@ class AgentLink:
         what = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         refused = isinstance(error, ConnectionError | ssl.SSLEOFError) or "ALERT" in str(what)
         if refused and not self._heard:
-            advice = "is your certificate on its list (shype host serve --allow)?"
+            advice = "is your certificate on its list (shype host serve --allow, --tenant)?"
             return NotLetInError(f"{self._place}: the agent ended the connection ({what}): {advice}")
         if "BAD_RECORD_MAC" in str(what):
             return AnswerError(f"{self._place}: the answer was altered on its way ({what})")
         return QuietError(f"{self._place}: the connection broke: {what}")
-
-
-def client_context(client: Path) -> ssl.SSLContext:
-    """Return TLS 1.3 with the key in ``client``; raises ShypeUsageError for a file that is none.
-
-    No certificate of theirs is judged: the host's quote judges its key.
-    """
-    about = client.stat()
-    if stat.S_IMODE(about.st_mode) & 0o077:
-        raise ShypeUsageError(f"{client}: others can read this private key: chmod 600")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(client, password=lambda: b"")
-    except (ssl.SSLError, ValueError):
-        advice = "make it by 'shype enroll client-key'"
-        raise ShypeUsageError(f"{client}: not a private key with its certificate in PEM; {advice}") from None
-    return context
 
 
 def _spki_digest(certificate: bytes | None) -> bytes:

@@ -15,8 +15,9 @@ from attest.result import Result
 from attest.verifier.claims import Expectation
 from shype import references, standings, verification
 from shype.errors import ShypeUsageError
+from shype.remote.client import Client
 from shype.remote.interview import Interview, with_standing
-from shype.remote.link import Place, client_context
+from shype.remote.link import Place
 from shype.report import Exit, Report
 
 NOT_ENROLLED: Final = ("enrolment-refused",)
@@ -65,7 +66,7 @@ def report(request: Request) -> Report:
     interview = Interview(
         place,
         host,
-        client_context(request.client),
+        Client.load(request.client),
         request.anchors,
         record,
         _to_enrol(request, record, expected),

@@ -85,3 +85,23 @@ def test_a_detail_is_a_line() -> None:
 @given(nonce=st.binary(min_size=32, max_size=64))
 def test_nonces_come_back_as_they_were(nonce: bytes) -> None:
     assert EvidenceRequest.decode(EvidenceRequest(nonce).encode()).nonce == nonce
+
+
+class TestASignedQuestion:
+    SIGNED = EvidenceRequest(bytes(range(32)), b"\x30\x06")
+
+    def test_round_trip_by_its_schema(self) -> None:
+        assert EvidenceRequest.decode(self.SIGNED.encode()) == self.SIGNED
+        validator("evidence-request").validate(json.loads(self.SIGNED.encode()))
+
+    @pytest.mark.parametrize("signature", [None, "", "!", 1, "AAA", "AB==", "A" * 400])
+    def test_a_signature_that_is_none(self, signature: object) -> None:
+        document = {**json.loads(self.SIGNED.encode()), "signature": signature}
+        with pytest.raises(DocumentError, match="signature"):
+            EvidenceRequest.decode(json.dumps(document).encode())
+
+    def test_what_is_signed_names_message_channel_and_nonce(self) -> None:
+        channel = bytes(range(32, 64))
+        signed = self.SIGNED.to_sign(channel)
+        assert signed == b"shype.evidence-request/1\0" + channel + self.SIGNED.nonce
+        assert signed == EvidenceRequest(self.SIGNED.nonce).to_sign(channel)

@@ -12,16 +12,20 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from attest import agent_documents as documents
 from attest.agent_documents import AgentRefusal
 from attest.standing import Standing
 from shype import standings, tls_key
 from shype.agent import gate
 from shype.agent.allow import AllowList
+from shype.agent.clients import Clients
 from shype.agent.conversation import Conversation
 from shype.agent.frames import Action, frame
 from shype.agent.gate import Gate
-from shype.remote.link import AgentLink, Place, client_context
+from shype.remote.client import Client
+from shype.remote.link import AgentLink, Place
 from tests.parsers.parser import Parser, good
 from tests.shype.agent.puppet import puppet
 
@@ -38,6 +42,17 @@ _QUESTION: Final = (
 @cache
 def _key() -> tls_key.TlsKey:
     return tls_key.make("auditor", tls_key.CLIENT, datetime.now(UTC), 30)
+
+
+_SIGNER: Final = ec.generate_private_key(ec.SECP256R1())
+
+
+def _verified(raw: bytes) -> None:
+    tls_key.is_signed_by(_SIGNER.public_key(), b"x", raw)
+
+
+def _clients() -> Clients:
+    return Clients.of(AllowList.decode(_key().certificate), {})
 
 
 def _conversation(raw: bytes) -> None:
@@ -62,7 +77,7 @@ async def _held(raw: bytes) -> None:
 
 def _asked(raw: bytes) -> None:
     """The front sends the gate these bytes; no host is there."""
-    opened = Gate(_NOWHERE, bytes(32))
+    opened = Gate(_NOWHERE, bytes(32), _clients())
     for action in Action:
         opened.answer(action, raw)
 
@@ -72,19 +87,19 @@ def _kept(raw: bytes) -> None:
     with contextlib.closing(ours), contextlib.closing(theirs):
         theirs.sendall(raw[: 1 << 16])
         theirs.shutdown(socket.SHUT_WR)
-        gate.keep(ours, _NOWHERE, lambda _channel: None)
+        gate.keep(ours, _NOWHERE, _clients(), lambda _channel: None)
 
 
 def _client_key(raw: bytes) -> None:
     with _room() as room:
-        client_context(_file(room, raw))
+        Client.load(_file(room, raw))
 
 
 def _answered(raw: bytes) -> None:
     with (
         _room() as room,
         puppet(lambda _path, _body: raw) as server,
-        AgentLink(Place("127.0.0.1", server.port), client_context(_file(room, _key().secret))) as link,
+        AgentLink(Place("127.0.0.1", server.port), Client.load(_file(room, _key().secret))) as link,
     ):
         link.ask("/v1/evidence", _NONCE, 1 << 20)
 
@@ -133,7 +148,7 @@ PARSERS: Final = (
     ),
     Parser(
         "attest.agent_documents:EvidenceRequest.decode",
-        lambda: [_NONCE],
+        lambda: [_NONCE, documents.EvidenceRequest(bytes(32), bytes(70)).encode()],
         documents.EvidenceRequest.decode,
     ),
     Parser(
@@ -150,17 +165,22 @@ PARSERS: Final = (
         lambda: [frame(Action.HELLO, bytes(32)) + frame(Action.EVIDENCE, _NONCE)],
         _kept,
     ),
-    Parser("shype.remote.link:client_context", lambda: [_key().secret], _client_key),
+    Parser("shype.tls_key:is_signed_by", lambda: [tls_key.sign(_SIGNER, b"x")], _verified),
+    Parser("shype.remote.client:Client.load", lambda: [_key().secret], _client_key),
     Parser("shype.remote.link:AgentLink.ask", lambda: [_ANSWER], _answered),
     Parser("shype.standings:hold", _standings, _standing, files=True),
     Parser("shype.standings:known", _standings, _standing, files=True),
 )
 
 NOT_PARSERS: Final = {
+    "attest.agent_documents:EvidenceRequest.to_sign": "puts bytes together that a client signs",
     "attest.verifier.claims:Expectation.*": "hashes a root",
     "shype.agent.allow:AllowList.name_of": "hashes what it is given",
+    "shype.agent.clients:Clients.tenant_of": "passes a signature on to shype.tls_key",
     "shype.agent.frames:frame": "writes",
     "shype.agent.front:Courier.ask": "passes bytes on; the gate reads them",
     "shype.agent.serve:serve": "a folder whose socket shype.host.socket reads",
+    "shype.remote.client:Client.question": "writes",
+    "shype.tls_key:sign": "writes",
     "shype.standingreport:*": "reads by shype.standings",
 }

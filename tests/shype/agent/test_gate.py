@@ -7,15 +7,21 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from attest.agent_documents import AgentRefusal, EvidenceRequest
 from attest.attester import host_qualifying
 from attest.evidence import Evidence
 from attest.verifier.claims import candidate_roots
+from shype import tls_key
 from shype.agent import gate
+from shype.agent.allow import AllowList
+from shype.agent.clients import Clients
 from shype.agent.frames import HEAD, Action, Outcome, frame
 from shype.errors import AgentEndedError
 from tests.shype.processes import Booted
@@ -24,13 +30,25 @@ from vtpm.tpm2.attestation import Attest
 OURS = bytes(range(32))
 
 
+def listed(name: str) -> tuple[ec.EllipticCurvePrivateKey, AllowList]:
+    """A client's key, and the list with its certificate alone."""
+    made = tls_key.make(name, tls_key.CLIENT, datetime.now(UTC), 30)
+    key = load_pem_private_key(made.secret, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key, AllowList.decode(made.certificate)
+
+
+AUDITOR, AUDITORS = listed("auditor")
+ALL = Clients.of(AUDITORS, {})
+
+
 @contextlib.contextmanager
-def kept(folder: Path, hello: bytes = OURS) -> Iterator[socket.socket]:
+def kept(folder: Path, clients: Clients = ALL, hello: bytes = OURS) -> Iterator[socket.socket]:
     """The front's end of the socket pair; the gate runs in a thread until it is closed."""
     ours, theirs = socket.socketpair()
     ours.settimeout(20)
     with ours, theirs:
-        thread = threading.Thread(target=_keep, args=(theirs, folder))
+        thread = threading.Thread(target=_keep, args=(theirs, folder, clients))
         thread.start()
         ours.sendall(frame(Action.HELLO, hello))
         yield ours
@@ -39,9 +57,9 @@ def kept(folder: Path, hello: bytes = OURS) -> Iterator[socket.socket]:
         assert not thread.is_alive()
 
 
-def _keep(link: socket.socket, folder: Path) -> None:
+def _keep(link: socket.socket, folder: Path, clients: Clients) -> None:
     with link:
-        gate.keep(link, folder, lambda _: None)
+        gate.keep(link, folder, clients, lambda _: None)
 
 
 def answer(link: socket.socket) -> tuple[int, bytes]:
@@ -100,4 +118,4 @@ def test_a_front_that_does_not_begin(hello: bytes, tmp_path: Path) -> None:
         ours.sendall(hello)
         ours.shutdown(socket.SHUT_WR)
         with pytest.raises(AgentEndedError):
-            gate.keep(theirs, tmp_path, lambda _: pytest.fail("it is not ready"))
+            gate.keep(theirs, tmp_path, ALL, lambda _: pytest.fail("it is not ready"))
