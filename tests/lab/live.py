@@ -107,15 +107,24 @@ class LiveHost:
         profile: str | Path = PROFILE,
         policy: Path = POLICY,
         port: int | None = None,
+        tenant: bool = False,
     ) -> Judgement:
         """Judge the host from outside over HTTPS, enrolling it at first sight.
 
-        Each time by a desk that remembers no earlier failure, since one would stand.
+        Each time by a desk that remembers no earlier failure, since one would stand. ``tenant`` asks as the
+        one of the guest g1.
         """
         enrolled = self._desk / "anchors" / "enrolled" / f"{NAME}.json"
         words: list[str | Path] = [
             *("verify", f"https://127.0.0.1:{port or self.machine.port}", "--host", NAME),
-            *("--client", self._parts.client, "--policy", policy, "--anchors", self._desk / "anchors"),
+            *(
+                "--client",
+                self._parts.tenant if tenant else self._parts.client,
+                "--policy",
+                policy,
+                "--anchors",
+                self._desk / "anchors",
+            ),
             *("--state", tempfile.mkdtemp(dir=self._desk, prefix="standing-")),
             *(() if enrolled.is_file() else ("--enroll",)),
         ]

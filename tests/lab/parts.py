@@ -12,7 +12,7 @@ from tests.lab import firmware, ramdisk, userland, xen
 from tests.lab.cache import Cache, default_folder
 from tests.lab.debian import Apt, unpack
 from tests.lab.tool import run
-from tests.lab.userland import REPOSITORY, Userland
+from tests.lab.userland import CLIENTS, REPOSITORY, Userland
 from tests.lab.xen import Hypervisor
 
 CONFIGS: Final = REPOSITORY / "configs"
@@ -21,8 +21,9 @@ SHYPE: Final = REPOSITORY / ".venv" / "bin" / "shype"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The files of a good host. ``client`` is the key of the one who may ask its agent.
+    """The files of a good host.
 
+    ``client`` is the key of the one who may ask its agent for all of it, ``tenant`` that of tenant cola-web.
     ``plain`` is Debian's hypervisor, ``hypervisor`` ours with FLASK where its source could be had.
     """
 
@@ -36,6 +37,7 @@ class Parts:
     guest: Path
     firmware: Path
     client: Path
+    tenant: Path
 
     def other_ramdisk(self) -> bytes:
         """Return dom0's ramdisk with one file more."""
@@ -54,11 +56,12 @@ def build() -> Parts:
         (kernel,) = (package / "boot").glob("vmlinuz-*")
         busybox = userland.base(cache, apt) / "bin" / "busybox"
         guest = _guest(cache, kernel, busybox)
-        client = _client(cache)
-        disk = userland.userland(cache, apt, guest, CONFIGS, client / "client.crt")
+        clients = _clients(cache)
+        disk = userland.userland(cache, apt, guest, CONFIGS, clients)
         log = firmware.recording(cache, kernel, busybox)
     first = ramdisk.dom0_ramdisk(disk.tree, package, disk.verity)
-    return Parts(cache, hypervisor, plain, package, kernel, disk, first, guest, log, client / "client.pem")
+    keys = (clients / "client.pem", clients / "tenant.pem")
+    return Parts(cache, hypervisor, plain, package, kernel, disk, first, guest, log, *keys)
 
 
 def _guest(cache: Cache, kernel: Path, busybox: Path) -> Path:
@@ -78,11 +81,12 @@ def _digest(*contents: bytes) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in contents)).hexdigest()
 
 
-def _client(cache: Cache) -> Path:
-    """Return the folder of the verifier's own key, whose certificate is on dom0's disk."""
+def _clients(cache: Cache) -> Path:
+    """Return the folder of the verifiers' own keys, whose certificates are on dom0's disk."""
 
     def make(new: Path) -> None:
-        words = ("enroll", "client-key", "--name", "lab", "-o", new / "client.pem")
-        run(SHYPE, *words, "--certificate", new / "client.crt")
+        for name in CLIENTS:
+            words = ("enroll", "client-key", "--name", name, "-o", new / f"{name}.pem")
+            run(SHYPE, *words, "--certificate", new / f"{name}.crt")
 
-    return cache.made("client", "1", make)
+    return cache.made("client", " ".join(CLIENTS), make)

@@ -55,6 +55,15 @@ def test_a_good_host_with_two_guests_is_affirming(host: LiveHost, good: Prepared
     assert {"domain g1", "domain g2"} <= judged.reasons.keys()
 
 
+def test_a_tenant_judges_its_own_guest_and_is_shown_no_other(host: LiveHost, good: Prepared) -> None:
+    judged = host.verify(good.reference, "--domain", "g1", tenant=True)
+    assert (judged.exit, judged.verdict) == (0, "affirming"), judged.details
+    assert "domain g1" in judged.reasons
+    assert "domains running 2, 1 of them not judged" in judged.details
+    other = host.verify(good.reference, "--domain", "g2", tenant=True)
+    assert (other.exit, other.codes) == (4, {"domain-missing"}), other.details
+
+
 def test_the_default_profile_refuses_a_software_tpm(host: LiveHost, good: Prepared) -> None:
     judged = host.verify(good.reference, profile="default")
     assert judged.exit == 1, judged.details

@@ -41,6 +41,8 @@ SALT: Final = "73687970652d6c6162"
 SPARE: Final = 24 << 20
 BLOCK: Final = 4096
 PIP_SECONDS: Final = 900
+CLIENTS: Final = ("client", "tenant")
+"""Who may ask the agent: for all of the host, and for the part of tenant cola-web."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +151,14 @@ def _compile(tree: Path, *folders: str) -> None:
     )
 
 
-def userland(cache: Cache, apt: Apt, guest: Path, configs: Path, client: Path) -> Userland:
+def userland(cache: Cache, apt: Apt, guest: Path, configs: Path, clients: Path) -> Userland:
     """Return dom0's disk: the base, our wheel, the lab's own files, guest images of ``guest``.
 
-    ``client`` is the certificate of the one who may ask the agent.
+    ``clients`` has the certificates of those who may ask the agent.
     """
     tree = base(cache, apt)
-    parts = [tree.parent.name, our_digest(), str(SPARE), client.read_text()]
+    certificates = [clients / f"{name}.crt" for name in CLIENTS]
+    parts = [tree.parent.name, our_digest(), str(SPARE), *(each.read_text() for each in certificates)]
     for folder in (DOM0, guest, configs):
         parts += [
             f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
@@ -169,7 +172,8 @@ def userland(cache: Cache, apt: Apt, guest: Path, configs: Path, client: Path) -
         _ours(new, own)
         shutil.copytree(guest, own / "boot" / "guest")
         shutil.copytree(configs, own / "etc" / "shype")
-        shutil.copy(client, own / "etc" / "shype" / "allowed.crt")
+        for each in certificates:
+            shutil.copy(each, own / "etc" / "shype")
         for path in DOM0.iterdir():
             target = own / "usr" / "lib" / "lab" / path.name
             target.parent.mkdir(exist_ok=True)
