@@ -30,6 +30,10 @@ this is the TPM of the machine you mean is for you to know. How each host stood
 is kept in --state: a failure stays until 'shype result clear', whatever the
 host says later.
 
+Every domain of the reference values has to be there, or those that --domain
+names. A tenant is shown its own (shype attest --tenant, shype host serve
+--tenant), and the result says how many run that were not judged.
+
 Exit: 0 affirming, 1 contraindicated (or warning), 2 wrong usage or a missing
 file, 3 not authentic or not well-formed, 4 inconclusive.
 
