@@ -221,6 +221,13 @@ def test_a_resource_that_is_only_read_or_only_written_is_reached() -> None:
     assert not [code for code, _ in findings(document) if code == "resource-unreachable"]
 
 
+def test_who_only_gives_to_rivals_joins_none() -> None:
+    """News from below reach both, and nothing of either comes back."""
+    document = clean()
+    document["domain_labels"]["news"] = {"ste": ["a", "b"], "mls": "low"}
+    assert not [code for code, _ in findings(document) if code == "joins-rivals"]
+
+
 def test_an_idle_conflict_set_is_found_although_labels_hold_other_types() -> None:
     document = without_mls()
     document["chwall"]["types"] += ["p", "q"]

@@ -307,6 +307,20 @@ def test_beyond_the_exact_size_the_answer_says_how_far_it_may_be_off() -> None:
     assert not judge(update.new, update.live, found.amendment).violations
 
 
+def test_of_labels_that_do_the_same_the_one_that_the_fewest_can_read_is_proposed() -> None:
+    """Label 'all' is read by everybody, 'few' by the one who uses the disk and by Domain-0."""
+    labels = "one: {ste: [a, b]}, two: {ste: [a]}, three: {ste: [a]}"
+    for order in (
+        "all: {ste: a}, few: {ste: b}",
+        "aa-few: {ste: b}, all: {ste: a}",
+        "few: {ste: b}, zz: {ste: a}",
+    ):
+        update = judge(policy(labels, f"{order}, net: {{ste: a}}"), LIVE)
+        found = mend(update)
+        assert found is not None
+        assert found.amendment.relabel[DISK].endswith("few")
+
+
 def test_beyond_the_exact_size_no_mend_is_below_the_stated_bound() -> None:
     """Stopping everybody revokes nothing, so nothing can be said of revocations."""
     count = EXACT_KINDS + 4

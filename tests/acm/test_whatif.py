@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from acm import whatif
@@ -88,3 +89,42 @@ def test_a_renamed_label_is_told_with_its_old_name_and_an_unchanged_one_is_not()
     assert "domain label   ~ uno (was one): renamed" in lines
     assert "domain label   ~ two: +ste b" in lines
     assert not [line for line in lines if "dom0" in line and "~" in line]
+
+
+def test_each_thing_that_breaks_names_its_parties_and_what_is_bound() -> None:
+    update = new(
+        "dom0: {ste: [a, b]}, uno: {ste: [a]}, two: {ste: [b]}",
+        resources="other: {ste: b}",
+        more=FROM + "renames: {domain_labels: {uno: one}}\n",
+    )
+    lines, document = told(update)
+    assert (
+        "  label-deleted: disk uuid:disk (disk): unknown-label: policy 'p' 1.1 has no resource label 'disk'"
+        in lines
+    )
+    assert (
+        "  channel-refused: event channel 1:3 - 2:4: domain 1 first (one -> uno) - domain 2 second (two): "
+        "ste-no-shared-type: 'uno' holds STE type 'a', 'two' holds STE type 'b': no STE type in common"
+    ) in lines
+    gone, channel = document["violations"]
+    assert (gone["op"], gone["sharing"]) == (None, None)
+    assert gone["parties"] == [
+        {"kind": "disk", "id": "uuid:disk", "name": "uuid:disk", "label": "disk", "new_label": None}
+    ]
+    assert channel["op"] == "event-channel"
+    assert channel["sharing"] == {"kind": "channel", "domain": 1, "port": 3, "remote": 2, "remote_port": 4}
+
+
+def test_of_many_parties_the_first_are_named_and_the_others_counted() -> None:
+    walled = (
+        'format: shype.policy/1\nname: p\nversion: "1.1"\n' + FROM + "bootstrap: dom0\n"
+        "chwall: {types: [x, y], conflict_sets: {w: [x, y]}}\n"
+        "domain_labels: {dom0: {}, one: {chwall: [x]}, two: {chwall: [y]}}\nresource_labels: {disk: {}}\n"
+    )
+    guests = tuple(LiveDomain(domid, f"d{domid}", "two" if domid == 1 else "one") for domid in range(1, 9))
+    for count, more in ((6, ""), (8, " and 2 more")):
+        live = replace(LIVE, domains=(LIVE.domain0, *guests[:count]), channels=())
+        (violation,) = whatif.ask(OLD, load(walled.encode()), live).update.violations  # type: ignore[union-attr]  # a state was given
+        assert "domain 2 d2 (one: x)" in str(violation)
+        assert f"{more}: chwall-conflict: " in str(violation)
+        assert str(violation).count("domain ") == 6

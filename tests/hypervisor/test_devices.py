@@ -340,6 +340,17 @@ def test_segments_follow_each_other_on_the_disk_wherever_they_lie_in_their_pages
     assert disk.read(39, 5) == bytes(512) + b"1" * 512 + b"2" * 512 + b"3" * 512 + bytes(512)
 
 
+def test_the_last_sector_is_reached_from_the_end_of_a_page(host: XenHost, start: Start) -> None:
+    domid = attached(host, start("red"), RED_DISK)
+    disk = host.connect_disk(domid, RED_DISK)
+    last = (1 << 20) // 512 - 1
+    segment = struct.pack("<IBB2x", disk._link.refs[1], 7, 7)
+    assert asked_raw(disk, 1, 1, last, segment) == 0
+    assert asked_raw(disk, 1, 1, last + 1, segment) == -1
+    assert disk.read(last, 1) == bytes(512)
+    assert (host.counters(domid).blk_wr_bytes, host.counters(domid).blk_rd_bytes) == (512, 512)
+
+
 @pytest.mark.parametrize("count", [0, 12, 255])
 def test_a_request_of_an_impossible_number_of_segments_is_refused(
     count: int, host: XenHost, start: Start

@@ -170,6 +170,34 @@ def test_a_stop_that_cannot_be_recorded_leaves_all_as_it_was(host: XenHost, outs
     assert outside.steps == [*steps, "meter stopped", "stop measured", "vtpm destroyed"]
 
 
+@pytest.mark.parametrize("step", ["meter stopped", "stop measured", "vtpm destroyed"])
+def test_a_step_that_fails_after_the_end_of_a_domain_is_told_and_stops_no_other(
+    step: str, host: XenHost, outside: Outside
+) -> None:
+    launcher = outside.launcher()
+    launched = launcher.launch(CONFIG)
+    outside.steps.clear()
+    outside.fail_at = step
+    with pytest.raises(RuntimeError, match=f"{step} failed"):
+        launcher.stop(launched)
+    assert launched.domid not in host.state.domains
+    ends = ["meter stopped", "stop measured", "vtpm destroyed"]
+    assert outside.steps == [each for each in ends if each != step]
+
+
+def test_a_domain_has_the_uuid_of_its_config(outside: Outside) -> None:
+    wanted = "0a1ce000-0000-4000-8000-000000000042"
+    config = edited(b"memory = 8", b'memory = 8\nuuid = "%b"' % wanted.encode())
+    launched = outside.launcher().launch(config)
+    assert (launched.uuid, outside.measured[0].uuid, outside.ordered[0].domain) == (wanted,) * 3
+
+
+def test_a_dry_run_finds_that_a_file_is_missing(outside: Outside) -> None:
+    outside.fail_at = "read ramdisk"
+    with pytest.raises(RuntimeError, match="read ramdisk failed"):
+        outside.launcher().dry_run(CONFIG)
+
+
 def test_a_stop_spares_the_successor_of_a_domain_that_is_gone(host: XenHost, outside: Outside) -> None:
     launcher = outside.launcher()
     first = launcher.launch(CONFIG)

@@ -92,6 +92,7 @@ def test_a_page_that_somebody_reaches_is_not_given_back(host: XenHost, start: St
             red.decrease_reservation(gfn, 1)
         with pytest.raises(BadStateError, match="is mapped"):
             red.transfer_page(gfn, other.domid, _hole(host, other.domid, red.domid))
+    red.decrease_reservation(7, 1)
     other.unmap_grant(handle)
     red.unregister_ring(1, other.domid)
     red.decrease_reservation(5, 2)

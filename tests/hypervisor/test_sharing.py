@@ -144,6 +144,48 @@ def test_a_mapped_page_cannot_be_given_away(host: XenHost, start: Start) -> None
     giver.transfer_page(5, third, hole)
 
 
+def test_an_offer_of_a_page_that_was_given_back_leads_nowhere(host: XenHost, start: Start) -> None:
+    red, other = host.guest(start("red")), host.guest(start("red"))
+    ref = red.grant_access(other.domid, 5, GrantKind.WRITE)
+    red.decrease_reservation(5, 1)
+    for act in (
+        lambda: other.map_grant(red.domid, ref, writable=False),
+        lambda: other.copy_grant(CopyEnd(red.domid, ref), CopyEnd(other.domid, 0), 16),
+        lambda: other.copy_grant(CopyEnd(other.domid, 0), CopyEnd(red.domid, ref), 16),
+    ):
+        with pytest.raises(PageFaultError, match="any more"):
+            act()
+    red.increase_reservation(5, 1)
+    assert other.read_mapped(other.map_grant(red.domid, ref, writable=False), 0, 1) == b"\0"
+
+
+def test_a_domain_has_so_many_grants_and_mappings(
+    host: XenHost, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hypervisor.gnttab.MAX_GRANTS", 10)
+    monkeypatch.setattr("hypervisor.gnttab.MAX_MAPPINGS", 1)
+    red, other = host.guest(start("red")), host.guest(start("red"))
+    first, second = (red.grant_access(other.domid, gfn, GrantKind.READ) for gfn in (0, 1))
+    with pytest.raises(OutOfResourceError, match="grant entry"):
+        red.grant_access(other.domid, 2, GrantKind.READ)
+    other.map_grant(red.domid, first, writable=False)
+    with pytest.raises(OutOfResourceError, match="handle"):
+        other.map_grant(red.domid, second, writable=False)
+
+
+def test_the_end_of_a_domain_takes_no_event_from_others(host: XenHost, start: Start) -> None:
+    """And leaves none behind at a port that led to it, for whoever gets its number next."""
+    one, two, dead = (host.guest(start("red")) for _ in range(3))
+    kept = one.alloc_unbound(two.domid)
+    two.send(two.bind_interdomain(one.domid, kept))
+    lost = one.alloc_unbound(dead.domid)
+    dead.send(dead.bind_interdomain(one.domid, lost))
+    host.invoke(DestroyDomain(DOM0, dead.domid))
+    assert one.take_signals(kept) == 1
+    assert one.alloc_unbound(two.domid) == lost
+    assert one.take_signals(lost) == 0
+
+
 def test_defect_d3_copy_and_transfer_are_mediated(host: XenHost, start: Start) -> None:
     """Xen 3.x mediated only map: colluding unlike domains passed data by copy or transfer (facts/acm.md)."""
     red, green = start("red"), start("green")

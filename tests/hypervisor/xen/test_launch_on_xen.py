@@ -358,7 +358,14 @@ def test_a_driver_says_what_is_still_there_after_a_destruction(
 
     monkeypatch.setattr(scene.xen, "_destroy", replaced)
     driver.destroy(launched.domid)
+
+
+def test_a_driver_destroys_nothing_that_is_gone_or_going(scene: Scene) -> None:
+    driver, launched = scene.xen.driver(CONTEXTS), scene.launch()
+    scene.xen.guests[launched.domid].dying = 1
+    driver.destroy(launched.domid)
     driver.destroy(4711)
+    assert "destroy" not in scene.xen.steps
 
 
 def test_a_driver_pauses_and_unpauses(scene: Scene) -> None:
