@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from attest.eventlog.cel import CONTENT_TYPE
@@ -12,7 +12,7 @@ from attest.eventlog.data import Binding, binding
 from attest.eventlog.log import BANKS, Event, EventLog, Registers
 from attest.eventlog.replay import EXIT_BOOT_SERVICES, EXIT_BOOT_SERVICES_PCR, replay, with_exit_boot_services
 from attest.eventlog.types import EventType
-from attest.ima.entry import BOOT_AGGREGATE, entry_of_event
+from attest.ima.entry import BOOT_AGGREGATE, Entry, entry_of_event
 from attest.ima.signature import SIGNATURE, is_malformed
 from attest.ima.template import fields_of
 
@@ -84,24 +84,67 @@ def _event_notes(log: EventLog, bindings: Sequence[Binding]) -> Iterator[Note]:
 
 
 def _ima_notes(log: EventLog, bindings: Sequence[Binding]) -> Iterator[Note]:
-    if log.stray:
-        yield Note("stray-bytes", f"{log.stray} bytes behind the last entry: too few for another one")
-    wrong = [event for event, bound in zip(log.events, bindings, strict=True) if bound.matches is False]
-    if wrong:
-        yield Note("data-mismatch", f"{_listed(wrong)} have data that their digests do not fit")
-    violations = [event for event in log.events if not any(map(_is_set, event.digests))]
-    if violations:
-        what = f"{_listed(violations)} are violations: extended as FF..FF, their data are not bound"
-        yield Note("ima-violation", what)
-    others = [event for event in log.events if event.pcr != IMA_PCR]
-    if others:
-        yield Note("ima-other-pcr", f"{_listed(others)} are for another PCR than {IMA_PCR}")
-    if entry_of_event(log.events[0]).path != BOOT_AGGREGATE:
-        yield Note("ima-boot-aggregate-missing", "the list does not begin with boot_aggregate")
-    signed = [event for event in log.events if SIGNATURE in (fields_of(event.untrusted_type) or ())]
-    malformed = [event for event in signed if is_malformed(entry_of_event(event).values()[SIGNATURE])]
-    if malformed:
-        yield Note("ima-signature-malformed", f"{_listed(malformed)} have a signature that is none")
+    tally = ListTally()
+    for event, bound in zip(log.events, bindings, strict=True):
+        tally.take(event.index, entry_of_event(event), matches=bound.matches)
+    yield from tally.notes(log.stray)
+
+
+@dataclass(slots=True)
+class _Some:
+    """Events of one kind: all are counted, the first are named."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, index: int) -> None:
+        self.count += 1
+        if len(self.first) < _SHOWN:
+            self.first.append(index)
+
+    def __str__(self) -> str:
+        more = f" and {self.count - _SHOWN} more" if self.count > _SHOWN else ""
+        return f"event {', '.join(map(str, self.first))}{more}"
+
+
+@dataclass(slots=True)
+class ListTally:
+    """The notes on a measurement list, entry by entry in bounded memory."""
+
+    _begins: bool = True
+    _wrong: _Some = field(default_factory=_Some)
+    _violations: _Some = field(default_factory=_Some)
+    _others: _Some = field(default_factory=_Some)
+    _malformed: _Some = field(default_factory=_Some)
+
+    def take(self, index: int, entry: Entry, *, matches: bool | None) -> None:
+        """Look at an entry; ``matches`` tells whether its data are what its digest is of."""
+        if matches is False:
+            self._wrong.add(index)
+        if entry.is_violation:
+            self._violations.add(index)
+        if entry.pcr != IMA_PCR:
+            self._others.add(index)
+        if not index:
+            self._begins = entry.path == BOOT_AGGREGATE
+        if SIGNATURE in (fields_of(entry.template) or ()) and is_malformed(entry.values()[SIGNATURE]):
+            self._malformed.add(index)
+
+    def notes(self, stray: int) -> Iterator[Note]:
+        """Return what was unusual; ``stray`` bytes stand behind the last entry."""
+        if stray:
+            yield Note("stray-bytes", f"{stray} bytes behind the last entry: too few for another one")
+        if self._wrong.count:
+            yield Note("data-mismatch", f"{self._wrong} have data that their digests do not fit")
+        if self._violations.count:
+            what = f"{self._violations} are violations: extended as FF..FF, their data are not bound"
+            yield Note("ima-violation", what)
+        if self._others.count:
+            yield Note("ima-other-pcr", f"{self._others} are for another PCR than {IMA_PCR}")
+        if not self._begins:
+            yield Note("ima-boot-aggregate-missing", "the list does not begin with boot_aggregate")
+        if self._malformed.count:
+            yield Note("ima-signature-malformed", f"{self._malformed} have a signature that is none")
 
 
 def _separator_notes(events: Sequence[Event]) -> Iterator[Note]:
@@ -125,7 +168,5 @@ def _is_set(pair: tuple[int, bytes]) -> bool:
     return any(pair[1])
 
 
-def _listed(events: Sequence[Event]) -> str:
-    shown = ", ".join(str(event.index) for event in events[:_SHOWN])
-    more = f" and {len(events) - _SHOWN} more" if len(events) > _SHOWN else ""
-    return f"event {shown}{more}"
+def _listed(events: Sequence[Event]) -> _Some:
+    return _Some(len(events), [event.index for event in events[:_SHOWN]])
