@@ -19,8 +19,7 @@ It judges a quote, not a platform. Steps in order; a step that finds the evidenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from attest.ak import AkError, AkFailure, BareKey, decode_ak
@@ -29,6 +28,7 @@ from attest.eventlog.belief import believe, told
 from attest.eventlog.log import EventLog, EventLogError, LogFormat
 from attest.eventlog.read import parse
 from attest.eventlog.replay import DRTM_PCRS, ReplayError, VerifiedEvents, replay, verify_replay
+from attest.ima.source import ListSource
 from attest.pcrfile import PcrFileError, decode_pcr_file
 from attest.quote import (
     QuoteError,
@@ -41,14 +41,14 @@ from attest.quote import (
 )
 from attest.quote_enrolled import check_place, enrolled_key
 from attest.quote_history import QuoteHistory
+from attest.quote_list import check_list, list_in
 from attest.quote_replayed import values_by_replay
+from attest.quote_run import Check, Run
 from attest.quote_went_on import went_on
 from attest.result import Reason, Verdict, worst
 from vtpm.tpm2.constants import Alg
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from vtpm.tpm2.pcrs import PcrSelection
     from vtpm.tpm2.public import Public
 
@@ -60,27 +60,6 @@ SECURE_BOOT: Final = "secure-boot"
 _FIRMWARE_FORMATS: Final = frozenset({LogFormat.TCG_SHA1, LogFormat.TCG_AGILE})
 _TYPED_FORMATS: Final = _FIRMWARE_FORMATS | {LogFormat.CEL_JSON}
 """Logs with types and data that no replay proves; a CEL may hold the firmware's events, all or some."""
-
-
-class Check(StrEnum):
-    """What a verdict says was checked, or was not; in the order of the steps."""
-
-    AK_FORMAT = "ak-format"
-    AK_ATTRIBUTES = "ak-attributes"
-    SIGNATURE = "signature"
-    GENERATED = "magic"
-    TYPE = "type"
-    SIGNER = "qualified-signer"
-    NONCE = "nonce"
-    SELECTION = "pcr-selection"
-    REQUIRED = "required-pcrs"
-    VALUES = "pcr-values"
-    EVENT_LOG = "event-log"
-    CLOCK = "clock-safe"
-    EARLIER = "earlier-quote"
-    """That clock, counters and firmware went on since an earlier quote."""
-    ENROLMENT = "enrolment"
-    """That the key was proved to be in the TPM of a known host: a record was given, and it is this key."""
 
 
 _OF_THE_QUOTE: Final = tuple(Check)[: tuple(Check).index(Check.REQUIRED)]
@@ -111,7 +90,8 @@ class ShownQuote:
     message: bytes
     signature: bytes
     pcrs: bytes | None = None
-    eventlog: bytes | None = None
+    eventlog: bytes | ListSource | None = None
+    """A measurement list that is not to be held is given as its source."""
     earlier: tuple[bytes, bytes] | None = None
     """Message and signature of an earlier quote by the same key, which the verifier kept."""
 
@@ -140,32 +120,6 @@ class QuoteVerdict:
         return next((reason for reason in self.reasons if reason.verdict is Verdict.NONE), None)
 
 
-@dataclass(slots=True)
-class _Run:
-    """How far the steps have come."""
-
-    checked: list[Check] = field(default_factory=list)
-    failed: list[Check] = field(default_factory=list)
-    unexplained: list[str] = field(default_factory=list)
-    reasons: list[Reason] = field(default_factory=list)
-    values: Mapping[tuple[Alg, int], bytes] = field(default_factory=dict)
-
-    def fail(self, check: Check, code: str, detail: str, verdict: Verdict) -> None:
-        self.failed.append(check)
-        self.reasons.append(Reason(code, detail, verdict))
-
-    def end(self, quote: VerifiedQuote | None) -> QuoteVerdict:
-        left = [check for check in Check if check not in self.checked and check not in self.failed]
-        verdict = worst([reason.verdict for reason in self.reasons])
-        return QuoteVerdict(
-            verdict=verdict,
-            reasons=tuple(self.reasons),
-            checked=tuple(self.checked),
-            not_checked=(*left, *self.unexplained),
-            quote=None if verdict is Verdict.NONE else quote,
-        )
-
-
 def judge_quote(
     shown: ShownQuote,
     *,
@@ -178,7 +132,7 @@ def judge_quote(
 
     Never raises for what is shown; AttestUsageError for a nonce that no quote can carry.
     """
-    run = _Run()
+    run = Run()
     key: Public | BareKey | None = None
     try:
         key = decode_ak(shown.ak)
@@ -192,7 +146,7 @@ def judge_quote(
         reached = Check.AK_ATTRIBUTES if failed is Check.ENROLMENT else failed
         run.checked += _proved(key, None, before=reached)
         run.fail(failed, error.code, str(error), Verdict.NONE)
-        return run.end(None)
+        return _end(run, None)
     run.checked += _proved(key, verified, before=Check.REQUIRED)
     if enrolment is not None:
         run.checked += [check for check in (Check.SIGNER, Check.ENROLMENT) if check not in run.checked]
@@ -204,7 +158,19 @@ def judge_quote(
         if since is not None:
             (run.failed if since else run.checked).append(Check.EARLIER)
             run.reasons += since
-    return run.end(verified)
+    return _end(run, verified)
+
+
+def _end(run: Run, quote: VerifiedQuote | None) -> QuoteVerdict:
+    left = [check for check in Check if check not in run.checked and check not in run.failed]
+    verdict = worst([reason.verdict for reason in run.reasons])
+    return QuoteVerdict(
+        verdict=verdict,
+        reasons=tuple(run.reasons),
+        checked=tuple(run.checked),
+        not_checked=(*left, *run.unexplained),
+        quote=None if verdict is Verdict.NONE else quote,
+    )
 
 
 def _proved(key: Public | BareKey | None, verified: VerifiedQuote | None, *, before: Check) -> list[Check]:
@@ -219,7 +185,7 @@ def _proved(key: Public | BareKey | None, verified: VerifiedQuote | None, *, bef
 
 
 def _check_beside(
-    run: _Run, verified: VerifiedQuote, shown: ShownQuote, required: PcrSelection | None
+    run: Run, verified: VerifiedQuote, shown: ShownQuote, required: PcrSelection | None
 ) -> bool:
     """Do steps 2 to 4: what is asked for, and shown beside the quote. False if something is not authentic."""
     at = Check.REQUIRED
@@ -234,7 +200,10 @@ def _check_beside(
             run.checked.append(Check.VALUES)
         at = Check.EVENT_LOG
         if shown.eventlog is not None:
-            _check_log(run, verified, parse(shown.eventlog), pcrs)
+            if (source := list_in(shown.eventlog)) is not None:
+                check_list(run, verified, source, pcrs)
+            elif isinstance(shown.eventlog, bytes):
+                _check_log(run, verified, parse(shown.eventlog), pcrs)
     except (QuoteError, PcrFileError) as error:
         run.fail(at, error.code, str(error), Verdict.NONE)
     except EventLogError as error:
@@ -244,7 +213,7 @@ def _check_beside(
     return all(reason.verdict is not Verdict.NONE for reason in run.reasons)
 
 
-def _check_log(run: _Run, verified: VerifiedQuote, log: EventLog, pcrs: VerifiedPcrs | None) -> None:
+def _check_log(run: Run, verified: VerifiedQuote, log: EventLog, pcrs: VerifiedPcrs | None) -> None:
     """Step 4. Without values, the replayed values of all quoted PCRs must hash to the quoted digest."""
     pairs = verified.select.pairs()
     banks = {alg: replay(log, alg) for alg, _ in pairs}
@@ -252,45 +221,26 @@ def _check_log(run: _Run, verified: VerifiedQuote, log: EventLog, pcrs: Verified
     if log.format in _FIRMWARE_FORMATS:
         answers |= FIRMWARE_PCRS
     if pcrs is None:
-        pcrs = values_by_replay(verified, log, banks)
-        if pcrs is None and all(pcr in answers for _, pcr in pairs):
-            raise ReplayError("event log: its replay does not hash to the digest in the quote")
+        pcrs = values_by_replay(verified, banks)
         if pcrs is None:
-            what = "the log does not answer for every quoted PCR; give the values of the quote (--pcrs)"
-            run.fail(Check.EVENT_LOG, "event-log-needs-pcrs", what, Verdict.INCONCLUSIVE)
+            run.have_no_values(verified, answers)
             return
         run.checked.append(Check.VALUES)
         run.values = pcrs.values
     for alg, replayed in banks.items():
         quoted = {pcr: value for (bank, pcr), value in pcrs.values.items() if bank is alg}
-        start = {} if log.format.is_ima else replayed
-        known = {pcr: value for pcr, value in quoted.items() if pcr in answers or start.get(pcr) == value}
+        known = {pcr: value for pcr, value in quoted.items() if pcr in answers or replayed.get(pcr) == value}
         if known:
             _check_belief(run, log, verify_replay(log, known, alg))
         run.unexplained += [
             f"{Check.EVENT_LOG}:{alg.hash_name}:{pcr}" for pcr in sorted(quoted.keys() - known)
         ]
-    if Check.EVENT_LOG in run.failed:
-        return
-    if any(pcr in answers for _, pcr in pairs):
-        run.checked.append(Check.EVENT_LOG)
-    else:
-        what = "the event log says nothing about any quoted PCR"
-        run.fail(Check.EVENT_LOG, "event-log-not-covered", what, Verdict.INCONCLUSIVE)
+    if Check.EVENT_LOG not in run.failed:
+        run.have_replayed(verified, answers)
 
 
-def _check_belief(run: _Run, log: EventLog, proved: VerifiedEvents) -> None:
-    """Step 5: types and data of the events, which no replay proves; entries of a list that it does not."""
-    others = {event.pcr for event in log.events} - proved.pcrs.keys() if log.format.is_ima else set()
-    if others and all(reason.code != "ima-other-pcr" for reason in run.reasons):
-        what = f"entries for PCR {', '.join(map(str, sorted(others)))}, which is not quoted, prove nothing"
-        run.reasons.append(Reason("ima-other-pcr", f"event log: {what}", Verdict.CONTRAINDICATED))
-    if log.format.is_ima and (
-        violations := sum(not any(event.event.digests[0][1]) for event in proved.events)
-    ):
-        run.unexplained.append(f"{Check.EVENT_LOG}-violation:{proved.alg.hash_name}:{violations}")
-    if proved.beyond:
-        run.unexplained.append(f"{Check.EVENT_LOG}-beyond:{proved.alg.hash_name}:{proved.beyond}")
+def _check_belief(run: Run, log: EventLog, proved: VerifiedEvents) -> None:
+    """Step 5: types and data of the events, which no replay proves."""
     if log.format not in _TYPED_FORMATS:
         return
     belief = believe(log, proved)
@@ -303,7 +253,7 @@ def _check_belief(run: _Run, log: EventLog, proved: VerifiedEvents) -> None:
         run.unexplained.append(SECURE_BOOT)
 
 
-def _check_bank(run: _Run, verified: VerifiedQuote, required: PcrSelection | None) -> None:
+def _check_bank(run: Run, verified: VerifiedQuote, required: PcrSelection | None) -> None:
     """Step 5: SHA-1 values can be met by chosen collisions; whoever wants them has to name them."""
     quoted = {alg for alg, _ in verified.select.pairs()}
     asked = {alg for alg, _ in required.pairs()} if required else set()
@@ -312,7 +262,7 @@ def _check_bank(run: _Run, verified: VerifiedQuote, required: PcrSelection | Non
         run.reasons.append(Reason("pcr-bank-weak", what, Verdict.CONTRAINDICATED))
 
 
-def _check_registers(run: _Run, verified: VerifiedQuote, required: PcrSelection | None) -> None:
+def _check_registers(run: Run, verified: VerifiedQuote, required: PcrSelection | None) -> None:
     """Step 7: what nobody has written meets no demand; what any program resets is named (PFP 1.06, 2.3.4).
 
     A PCR that any program resets may be asked for: a verifier can bind its own data to a quote by PCR 16.
@@ -331,7 +281,7 @@ def _is_written(value: bytes | None) -> bool:
     return value is None or value != b"\xff" * len(value)
 
 
-def _check_clock(run: _Run, verified: VerifiedQuote) -> None:
+def _check_clock(run: Run, verified: VerifiedQuote) -> None:
     if verified.clock.safe:
         run.checked.append(Check.CLOCK)
     else:

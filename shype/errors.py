@@ -4,7 +4,8 @@
 
     ShypeInputError           the other side is wrong: exit 3
     ├── HostReplyError        the host process answered with something that is no reply
-    └── AgentEndedError       the half of an agent that faces the network ended by itself
+    ├── AgentEndedError       the half of an agent that faces the network ended by itself
+    └── ListChangedError      a measurement list was shortened while it was shown
     ShypeUsageError           you called me wrong: exit 2
     ├── HostUnreachableError  no host process answers in that folder
     ├── NoDomainError         no domain of that tenant runs there
@@ -30,6 +31,12 @@ class AgentEndedError(ShypeInputError):
     """The half of an agent that faces the network ended by itself."""
 
     code = "agent-ended"
+
+
+class ListChangedError(ShypeInputError):
+    """A measurement list was shortened while it was shown."""
+
+    code = "eventlog-changed"
 
 
 class ShypeUsageError(Exception):

@@ -26,9 +26,9 @@ def read(path: Path, most: int) -> bytes:
 
     A pipe is read to its end. OSError, which names ``path``, also for a pipe that nobody writes to.
     """
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=open_at_once) as file:
         handle = file.fileno()
-        begun = _begin_pipe(handle, path, most + 1) if stat.S_ISFIFO(os.fstat(handle).st_mode) else b""
+        begun = begin_pipe(handle, path, most + 1) if stat.S_ISFIFO(os.fstat(handle).st_mode) else b""
         os.set_blocking(handle, True)
         try:
             return begun + file.read(most + 1 - len(begun))
@@ -38,7 +38,7 @@ def read(path: Path, most: int) -> bytes:
 
 def read_regular(path: Path, limit: int) -> bytes:
     """Read a regular file whole; raises ``OSError`` for anything else and above ``limit`` bytes."""
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=open_at_once) as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -108,12 +108,12 @@ def sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def open_at_once(path: str, flags: int) -> int:
     """Open without waiting for the other end of a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _begin_pipe(handle: int, path: Path, most: int) -> bytes:
+def begin_pipe(handle: int, path: Path, most: int) -> bytes:
     """Read what a pipe has; somebody must write to it soon, for a folder of others may hold one."""
     until = time.monotonic() + _WRITER_WITHIN
     while time.monotonic() < until:

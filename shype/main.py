@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Final, NoReturn
 
@@ -108,6 +108,8 @@ def _run(group: str, rest: Sequence[str]) -> Exit:
     report: Report = arguments.handler(arguments)
     if report.line:
         print(f"shype {group}: {one_line(report.line)}", file=sys.stderr)
+    if report.pieces is not None:
+        return _say_in_pieces(group, report.exit, report.pieces)
     _say(json.dumps(report.document, indent=2) if arguments.json else report.text)
     return report.exit
 
@@ -118,9 +120,25 @@ def _refuse_no_value(words: Sequence[str]) -> None:
             raise WrongUsageError(f"argument {found[1] or found[2]}: '--' is no value")
 
 
-def _say(text: str) -> None:
+def _say_in_pieces(group: str, code: Exit, pieces: Iterator[str]) -> Exit:
+    """Print as it comes. An error on the way leaves what was begun unfinished: no second document."""
     try:
-        print(text, flush=True)
+        for piece in pieces:
+            _say(piece, end="", flush=False)
+    except (BrokenPipeError, _UnsaidError):
+        raise
+    except Exception as error:
+        failure = Failure.of(error)
+        if failure is None:
+            raise
+        return _fail(group, failure, as_json=False)
+    _say("")
+    return code
+
+
+def _say(text: str, end: str = "\n", *, flush: bool = True) -> None:
+    try:
+        print(text, end=end, flush=flush)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -36,3 +36,5 @@ class Report:
     document: Json
     text: str
     line: str = ""
+    pieces: Iterator[str] | None = None
+    """What is printed instead of ``document`` or ``text`` where that is too long to hold: it, in pieces."""

@@ -39,13 +39,18 @@ def parse(raw: bytes) -> EventLog:
     """
     if is_cel_json(raw):
         return parse_cel_json(raw)
-    if recognise(raw):
+    if is_list(raw):
         return parse_ima(raw)
     if raw and _TEXT.issuperset(raw[:_TEXT_HEAD]):
         what = "text, not a log: give a binary log as it is, a measurement list of IMA, or a CEL-JSON array"
         raise EventLogError(what, code="text")
     _refuse_others(raw)
     return parse_ccel(raw) if is_ccel(raw) else parse_tcg(raw)
+
+
+def is_list(head: bytes) -> bool:
+    """Tell by its first bytes whether a log is a measurement list."""
+    return not is_cel_json(head) and recognise(head) is not None
 
 
 def _refuse_others(raw: bytes) -> None:

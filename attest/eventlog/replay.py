@@ -11,7 +11,7 @@ grows between quote and copy, so a beginning of it is proved: what stands behind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -158,22 +158,6 @@ def verify_replay(
     bank = Alg(alg)
     events = tuple(event for event in log.events if event.pcr in quoted and event.untrusted_type != NO_ACTION)
     return VerifiedEvents(bank, MappingProxyType({pcr: values[pcr] for pcr in quoted}), events, _SEAL)
-
-
-def replay_list(log: EventLog, algs: Collection[Alg]) -> Iterator[Mapping[tuple[Alg, int], bytes]]:
-    """Yield the values of all PCRs in these banks after each entry of a measurement list.
-
-    It is one mapping that changes. Ends before an entry whose digest nobody can compute. Raises ReplayError.
-    """
-    hashes = {alg: _hash_for(log, alg, Registers.PCR) for alg in algs}
-    values = {(alg, pcr): value for alg in algs for pcr, value in _start_values(log, BANKS[alg][1]).items()}
-    for event in log.events:
-        for alg, hash_ in hashes.items():
-            digest = event_digest(event, alg)
-            if digest is None:
-                return
-            values[alg, event.pcr] = hash_(values[alg, event.pcr] + digest).digest()
-        yield values
 
 
 def _verify_list(

@@ -110,6 +110,21 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield [rest]
 
 
+def line_offset(chunks: Iterable[bytes], index: int) -> int:
+    """Return the byte where line ``index`` begins, counted from 0, in a list that has so many lines."""
+    base = 0
+    for chunk in chunks:
+        lines = chunk.count(b"\n")
+        if index <= lines:
+            at = 0
+            for _ in range(index):
+                at = chunk.index(b"\n", at) + 1
+            return base + at
+        index -= lines
+        base += len(chunk)
+    return base
+
+
 def _size(entry: Entry, size: int, number: int) -> int:
     """Return the size of the list's digests, which the first entry sets."""
     found = len(entry.digest)

@@ -58,6 +58,23 @@ def binary_entries(chunks: Iterable[bytes]) -> Generator[Entry, None, int]:
 
     Returns how many stray bytes stand behind the last entry: fewer than the head of an entry has.
     """
+    located = _located(chunks)
+    while True:
+        try:
+            _, entry = next(located)
+        except StopIteration as end:
+            stray: int = end.value
+            return stray
+        yield entry
+
+
+def entry_offset(chunks: Iterable[bytes], index: int) -> int:
+    """Return the byte where entry ``index`` begins, counted from 0, in a list that has so many entries."""
+    return next(offset for number, (offset, _) in enumerate(_located(chunks)) if number == index)
+
+
+def _located(chunks: Iterable[bytes]) -> Generator[tuple[int, Entry], None, int]:
+    """Read a list; each entry stands behind the byte where it begins."""
     source = iter(chunks)
     buffer, base, at = b"", 0, 0
     while len(buffer) < HEAD and (chunk := next(source, None)) is not None:
@@ -69,8 +86,9 @@ def binary_entries(chunks: Iterable[bytes]) -> Generator[Entry, None, int]:
     while True:
         found = read(buffer, at, base)
         if found is not None:
+            begin = base + at
             entry, at = found
-            yield entry
+            yield begin, entry
             continue
         chunk = next(source, None)
         if chunk is None:

@@ -13,14 +13,15 @@ from vtpm.tpm2.constants import Alg
 
 MAX_LIST_SIZE: Final = 32 << 20
 MAX_LIST_ENTRIES: Final = 1 << 17
-"""Of a list that is held whole; ``attest.ima.appraise`` streams larger ones."""
+"""Of a list that is held whole; ``attest.ima.source`` streams larger ones."""
 
-_FIRST_LINE: Final = 512
+FIRST: Final = 512
+"""Bytes that tell a list from anything else."""
 
 
 def recognise(raw: bytes) -> LogFormat | None:
     """Tell by its first bytes whether this is a measurement list, and which; None if it is none."""
-    if LINE.match(raw[:_FIRST_LINE]):
+    if LINE.match(raw[:FIRST]):
         return LogFormat.IMA_ASCII
     return LogFormat.IMA_BINARY if layout(raw[:HEAD]) else None
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from attest.eventlog.ccel import NO_REGISTER
 from attest.eventlog.data import Binding, binding
-from attest.eventlog.log import BANKS, HASHES, Event, EventLog
-from attest.eventlog.notes import lacks_exit_boot_services, notes
-from attest.eventlog.read import parse
+from attest.eventlog.log import BANKS, HASHES, Event, EventLog, LogFormat
+from attest.eventlog.notes import Note, lacks_exit_boot_services, notes
+from attest.eventlog.read import is_list, parse
 from attest.eventlog.replay import EXIT_BOOT_SERVICES_PCR, replay, startup_locality, with_exit_boot_services
 from attest.ima.entry import entry_of_event
-from attest.ima.log import MAX_LIST_SIZE
+from attest.ima.log import FIRST, MAX_LIST_SIZE
+from attest.ima.source import ListSource
 from attest.ima.template import fields_of
-from shype.files import read
+from shype.heldfile import holding
+from shype.listreport import ListReplay, ReadList, list_document
 from shype.report import Exit, Json, Report
 
 _HELP: Final = """\
@@ -49,10 +52,21 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(args: argparse.Namespace) -> Report:
-    log = parse(read(args.file, MAX_LIST_SIZE))
-    if args.json:
-        return Report(Exit.OK, describe(log), "")
-    return Report(Exit.OK, None, "\n".join(_lines(log)))
+    with ExitStack() as opened:
+        held = opened.enter_context(holding(args.file))
+        if not is_list(held.read(FIRST)):
+            log = parse(held.read(MAX_LIST_SIZE))
+            if args.json:
+                return Report(Exit.OK, describe(log), "")
+            return Report(Exit.OK, None, "\n".join(_lines(log)))
+        listed = ReadList.of(ListSource(held.chunks))
+        pieces = list_document(listed) if args.json else _list_text(listed)
+        return Report(Exit.OK, None, "", pieces=_closing(opened.pop_all(), pieces))
+
+
+def _closing(opened: ExitStack, pieces: Iterator[str]) -> Iterator[str]:
+    with opened:
+        yield from pieces
 
 
 def describe(log: EventLog) -> dict[str, Json]:
@@ -86,12 +100,7 @@ def _event(event: Event, bound: Binding) -> dict[str, Json]:
 
 
 def _pcrs(log: EventLog, only: tuple[int, ...] = ()) -> dict[str, Mapping[str, str]]:
-    """Return registers by bank, but for a bank whose hash nothing here computes and a PCR with a gap.
-
-    A measurement list says nothing about a PCR that it does not extend.
-    """
-    if log.format.is_ima:
-        only = tuple({event.pcr for event in log.events})
+    """Return registers by bank, but for a bank whose hash nothing here computes and a PCR with a gap."""
     return {
         BANKS[alg][0]: {
             str(pcr): value.hex()
@@ -104,18 +113,46 @@ def _pcrs(log: EventLog, only: tuple[int, ...] = ()) -> dict[str, Mapping[str, s
 
 
 def _lines(log: EventLog) -> Iterator[str]:
-    register = log.format.registers.upper()
-    yield f"{log.format}: {len(log.events)} events; not verified: compare the {register}s with a quote"
+    yield _title(log.format, len(log.events))
     extended = {event.pcr for event in log.events if event.extends}
     bindings = [binding(event) for event in log.events]
     for event, bound in zip(log.events, bindings, strict=True):
-        mark = _MARKS[bound.matches]
-        where = "-" if event.pcr == NO_REGISTER else str(event.pcr)
-        yield f"{event.index:5} {register} {where:3} {mark} {event.untrusted_type:33} {_shown(event)}"
-    for bank, values in _pcrs(log).items():
-        shown = {pcr: value for pcr, value in values.items() if int(pcr) in extended}
-        yield from (f"{bank} {register} {pcr:>2} {value}" for pcr, value in shown.items())
-    yield from (f"note: {note.code}: {note.detail}" for note in notes(log, bindings))
+        place = (event.index, event.pcr)
+        yield _line(log.format, place, bound.matches, event.untrusted_type, _shown(event))
+    pcrs = {
+        bank: {pcr: value for pcr, value in values.items() if int(pcr) in extended}
+        for bank, values in _pcrs(log).items()
+    }
+    yield from _last_lines(log.format, pcrs, notes(log, bindings))
+
+
+def _list_text(listed: ReadList) -> Iterator[str]:
+    """Yield the table of a measurement list, of each entry the name."""
+    replayed = ListReplay(listed)
+    yield _title(listed.format, listed.count)
+    for index, entry, matches in replayed.entries():
+        shown = _text(entry.path)
+        yield "\n" + _line(listed.format, (index, entry.pcr), matches, entry.template, shown)
+    yield from (f"\n{line}" for line in _last_lines(listed.format, replayed.pcrs(), replayed.notes()))
+
+
+def _title(form: LogFormat, count: int) -> str:
+    register = form.registers.upper()
+    return f"{form}: {count} events; not verified: compare the {register}s with a quote"
+
+
+def _line(form: LogFormat, place: tuple[int, int], matches: bool | None, kind: str, shown: str) -> str:  # noqa: FBT001 - a column
+    index, pcr = place
+    where = "-" if pcr == NO_REGISTER else str(pcr)
+    return f"{index:5} {form.registers.upper()} {where:3} {_MARKS[matches]} {kind:33} {shown}"
+
+
+def _last_lines(
+    form: LogFormat, pcrs: Mapping[str, Mapping[str, str]], found: Iterable[Note]
+) -> Iterator[str]:
+    for bank, values in pcrs.items():
+        yield from (f"{bank} {form.registers.upper()} {pcr:>2} {value}" for pcr, value in values.items())
+    yield from (f"note: {note.code}: {note.detail}" for note in found)
 
 
 def _shown(event: Event) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from shype.cli.verb import add_verb, verbs_of
 from shype.report import Json, Report
 
 if TYPE_CHECKING:
+    from attest.ima.source import ListSource
     from attest.quote import VerifiedQuote
     from attest.quote_verdict import QuoteVerdict
     from vtpm.tpm2.pcrs import PcrSelection
@@ -71,8 +73,12 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> Report:
+    with ExitStack() as opened:
+        return _judged(arguments, opened)
+
+
+def _judged(arguments: argparse.Namespace, opened: ExitStack) -> Report:
     from attest.enrolment import MAX_FILE, Enrolment
-    from attest.ima.log import MAX_LIST_SIZE
     from attest.quote_verdict import ShownQuote, judge_quote
     from shype.errors import ShypeUsageError
     from shype.exits import VERDICTS
@@ -87,7 +93,7 @@ def _verify(arguments: argparse.Namespace) -> Report:
         message=read(arguments.message, _MAX_SHOWN),
         signature=read(arguments.signature, _MAX_SHOWN),
         pcrs=read(arguments.pcrs, _MAX_PCRS) if arguments.pcrs else None,
-        eventlog=read(arguments.eventlog, MAX_LIST_SIZE) if arguments.eventlog else None,
+        eventlog=_eventlog(arguments.eventlog, opened) if arguments.eventlog else None,
         earlier=(read(before[0], _MAX_SHOWN), read(before[1], _MAX_SHOWN)) if all(before) else None,
     )
     if (arguments.session is None) != (arguments.host is None) or (arguments.session and arguments.enrolment):
@@ -100,6 +106,17 @@ def _verify(arguments: argparse.Namespace) -> Report:
     reason = answer.refusal
     line = f"{reason.code}: {reason.detail}" if reason else ""
     return Report(VERDICTS[answer.verdict], _document(answer), _text(answer), line)
+
+
+def _eventlog(path: Path, opened: ExitStack) -> bytes | ListSource:
+    """Return the log; a measurement list stays in its file, open as long as ``opened``."""
+    from attest.eventlog.read import is_list
+    from attest.ima.log import FIRST, MAX_LIST_SIZE
+    from attest.ima.source import ListSource
+    from shype.heldfile import holding
+
+    held = opened.enter_context(holding(path))
+    return ListSource(held.chunks) if is_list(held.read(FIRST)) else held.read(MAX_LIST_SIZE)
 
 
 def _document(answer: QuoteVerdict) -> Json:

@@ -18,7 +18,7 @@ from attest.refusals import REFUSALS
 from attest.session_state import SessionFailure
 from tests.conftest import REPOSITORY
 
-JUDGES = ("quote_verdict", "quote_went_on")
+JUDGES = ("quote_verdict", "quote_list", "quote_run", "quote_went_on")
 ENUMS = (AkFailure, EkFailure, EndorsementFailure, EnrolmentFailure, SessionFailure, QuoteFailure)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -18,11 +19,14 @@ from attest.ima import (
     entry,
     file_key,
     log,
+    proof,
     ramdisk,
     signature,
     template,
 )
 from attest.ima.policy import RuntimePolicy
+from attest.ima.source import ListSource
+from shype.listreport import ReadList, list_document
 from tests.attest.eventlog.build import Log, Record, agile
 from tests.attest.ima.build import AGGREGATE, ALL, ascii_of, binary_of, digest, replayed
 from tests.attest.ima.test_appraise import KEY, signed
@@ -35,6 +39,7 @@ _LISTS: Final = (ascii_of(*ALL), binary_of(*ALL))
 _POLICY: Final = RuntimePolicy(frozenset())
 _KEYS: Final = file_key.by_key_id(KEY.public_key())
 _SIGNATURE: Final = signed(AGGREGATE)
+_QUOTED: Final = {Alg.SHA256: {10: replayed(*ALL)}}
 
 
 def _use(read: EventLog) -> None:
@@ -54,6 +59,25 @@ def _in_two(read: Callable[[list[bytes]], Iterable[object]]) -> Callable[[bytes]
     return lambda raw: list(read([raw[: len(raw) // 2], raw[len(raw) // 2 :]]))
 
 
+def _proved(read: proof.ReplayedList) -> None:
+    if 10 in read.pcrs:
+        read.proved(Alg.SHA256)
+
+
+def _last_offset(raw: bytes) -> None:
+    """The last entry that can be read begins where it is said to."""
+    count = sum(1 for _ in binary_list.binary_entries((raw,)))
+    at = binary_list.entry_offset((raw,), count - 1)
+    assert sum(1 for _ in binary_list.binary_entries((raw[:at],))) == count - 1 or count == 1
+
+
+def _streamed(raw: bytes) -> None:
+    """Print what was accepted."""
+    source = ListSource(lambda: (raw[: len(raw) // 2], raw[len(raw) // 2 :]))
+    count = sum(1 for _ in source.entries())
+    assert json.loads("".join(list_document(ReadList.of(source))))["events"][-1]["index"] == count - 1
+
+
 def _verify_file(raw: bytes) -> None:
     shown = b"sha256:" + digest(b"pcrs")[8:].hex().encode()
     file_key.verify_file(signature.FileSignature.decode(raw), shown, _KEYS)
@@ -68,6 +92,13 @@ PARSERS: Final = (
         lambda raw: parse_records(raw, register=0),
     ),
     Parser("attest.ima.log:parse_ima", lambda: _LISTS, lambda raw: _use(log.parse_ima(raw))),
+    Parser("attest.ima.source:ListSource.entries", lambda: _LISTS, _streamed),
+    Parser(
+        "attest.ima.proof:replay_beside",
+        lambda: _LISTS,
+        lambda raw: _proved(proof.replay_beside(ListSource(lambda: (raw,)), _QUOTED)),
+    ),
+    Parser("attest.ima.binary_list:entry_offset", lambda: _LISTS[1:], _last_offset),
     Parser("attest.ima.ascii_list:ascii_entries", lambda: _LISTS[:1], _in_two(ascii_list.ascii_entries)),
     Parser("attest.ima.binary_list:binary_entries", lambda: _LISTS[1:], _in_two(binary_list.binary_entries)),
     Parser("attest.ima.appraise:list_entries", lambda: _LISTS, _in_two(appraise.list_entries)),
@@ -103,6 +134,9 @@ PARSERS: Final = (
 )
 
 NOT_PARSERS: Final = {
+    "attest.eventlog.read:is_list": "tells formats apart, of any bytes",
+    "attest.ima.ascii_list:line_offset": "counts line feeds",
+    "attest.quote_list:list_in": "tells formats apart, of any bytes",
     "attest.eventlog.variable:encode_variable": "writes a variable, reads nothing",
     "attest.eventlog.ccel:is_ccel": "tells formats apart, of any bytes",
     "attest.eventlog.cel_json:is_cel_json": "tells formats apart, of any bytes",

@@ -216,6 +216,7 @@ NOT_PARSERS: Final = {
     "shype.quoteanswer:*": "what judge_quote judges, and sessions as open_store reads them",
     "shype.demo.*": "the demo's own folders and processes",
     "shype.domainfiles:*": "hypervisor.xlconfig:parse and hypervisor.hostconfig:parse read them",
+    "shype.heldfile:holding": "gives bytes of any kind",
     "shype.files:*": "reads and writes bytes of any kind",
     "shype.firstact:first_act": "where the log is to be",
     "shype.host.dom0:Dom0Host.*": "what it reads, hostconfig, policyfile and xlconfig parse",
