@@ -12,6 +12,7 @@
 BOOT ?= build/boot
 TESTFLAGS ?=
 SECONDS ?= 20
+TEST_PACKAGES = binutils cryptsetup-bin osslsigncode
 LAB_PACKAGES = bc binutils bison busybox-static checkpolicy cryptsetup-bin dosfstools dpkg-dev e2fsprogs flex \
   git grub-efi-amd64-bin kmod m4 make mtools osslsigncode ovmf qemu-system-x86 swtpm swtpm-tools xz-utils
 
@@ -25,6 +26,7 @@ demo: boot-files
 	@.venv/bin/shype demo --boot $(BOOT) $(DEMOFLAGS)
 
 test: boot-files
+	@tools/setup $(TEST_PACKAGES)
 	@SHYPE_BOOT=$(abspath $(BOOT)) .venv/bin/pytest $(TESTFLAGS)
 
 check: setup

@@ -127,9 +127,8 @@ def test_killed_while_its_tpm_is_made(short_tmp: Path, program: str) -> None:
 def _wait_for(program: str, folder: Path) -> bool:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        for pid in touching(folder):
-            if Path(arguments(pid)[:1][0] if arguments(pid) else "").name == program:
-                return True
+        if program in {Path(word).name for pid in touching(folder) for word in arguments(pid)[:1]}:
+            return True
     return False
 
 
