@@ -13,8 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("house")  # no test judges a time: the machine may be busy
+# No test judges a time: the machine may be busy. CI draws the same examples each time, everybody else new ones.
+settings.register_profile(
+    "house",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("SHYPE_SAME_EXAMPLES")),
+)
+settings.load_profile("house")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 VECTORS = REPOSITORY.parent / "shared" / "vectors"
