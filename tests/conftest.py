@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# No test judges a time: the machine may be busy. CI draws the same examples each time, everybody else new ones.
+# No test judges a time: the machine may be busy. CI draws the same examples each time, others new ones.
 settings.register_profile(
     "house",
     deadline=None,
