@@ -65,8 +65,8 @@ class AuditRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
-    """What a record tells, before it has its place in the trail."""
+class AuditEvent:
+    """What a record tells, before it has its place in the trail; the fields are those of AuditRecord."""
 
     time_ns: int
     epoch: int
@@ -88,7 +88,7 @@ class AuditTrail:
         self, sink: Callable[[bytes], object] | None = None, last: AuditRecord | None = None
     ) -> None:
         self._records: deque[AuditRecord] = deque(maxlen=HELD)
-        self._owed: deque[_Event] = deque()
+        self._owed: deque[AuditEvent] = deque()
         self._last = last
         self._sink = sink
 
@@ -98,37 +98,17 @@ class AuditTrail:
     def __iter__(self) -> Iterator[AuditRecord]:
         return iter(tuple(self._records))
 
-    def append(
-        self,
-        *,
-        time_ns: int,
-        epoch: int,
-        who: str,
-        action: str,
-        what: str,
-        outcome: Outcome,
-        why: tuple[tuple[str, str], ...],
-    ) -> AuditRecord:
+    def append(self, event: AuditEvent) -> AuditRecord:
         """Add a record behind the last one, and behind all that is owed, and return it."""
         self._settle()
-        return self._add(_Event(time_ns, epoch, who, action, what, outcome, why))
+        return self._add(event)
 
-    def owe(
-        self,
-        *,
-        time_ns: int,
-        epoch: int,
-        who: str,
-        action: str,
-        what: str,
-        outcome: Outcome,
-        why: tuple[tuple[str, str], ...],
-    ) -> None:
+    def owe(self, event: AuditEvent) -> None:
         """Add a record; where it cannot be written now (OSError), it is written before any other one.
 
         For what must happen whether it can be recorded or not: that something failed, or is taken back.
         """
-        self._owed.append(_Event(time_ns, epoch, who, action, what, outcome, why))
+        self._owed.append(event)
         with suppress(OSError):
             self._settle()
 
@@ -137,7 +117,7 @@ class AuditTrail:
             self._add(self._owed[0])
             self._owed.popleft()
 
-    def _add(self, event: _Event) -> AuditRecord:
+    def _add(self, event: AuditEvent) -> AuditRecord:
         index, previous = (0, FIRST) if self._last is None else (self._last.index + 1, self._last.digest())
         record = AuditRecord(
             index=index,

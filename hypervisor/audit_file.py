@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from hypervisor.audit import MAX_LINE, AuditRecord, AuditTrail, Outcome, follow
+from hypervisor.audit import MAX_LINE, AuditEvent, AuditRecord, AuditTrail, Outcome, follow
 from hypervisor.errors import HypervisorInputError
 
 if TYPE_CHECKING:
@@ -55,13 +55,15 @@ class AuditFile:
         if self._torn:
             digest = hashlib.sha256(self._torn).hexdigest()
             trail.append(
-                time_ns=time_ns,
-                epoch=1 if self._last is None else self._last.epoch,
-                who="host",
-                action="audit",
-                what=f"{len(self._torn)} bytes of a last record that was cut off were taken away",
-                outcome=Outcome.FAILED,
-                why=(("audit-torn", f"SHA-256 {digest}"),),
+                AuditEvent(
+                    time_ns=time_ns,
+                    epoch=1 if self._last is None else self._last.epoch,
+                    who="host",
+                    action="audit",
+                    what=f"{len(self._torn)} bytes of a last record that was cut off were taken away",
+                    outcome=Outcome.FAILED,
+                    why=(("audit-torn", f"SHA-256 {digest}"),),
+                )
             )
         return trail
 

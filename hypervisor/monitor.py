@@ -17,7 +17,7 @@ from acm.errors import AcmInputError, AcmUsageError
 from hypervisor import argo, audit_text, evtchn
 from hypervisor.argo import ConnectRing
 from hypervisor.argo_ring import ArgoMessage, ArgoWindow
-from hypervisor.audit import MAX_REASONS, AuditTrail, Outcome
+from hypervisor.audit import MAX_REASONS, AuditEvent, AuditTrail, Outcome
 from hypervisor.decision_cache import CacheCounts, DecisionCache
 from hypervisor.errors import (
     AccessDenied,
@@ -333,11 +333,13 @@ class ReferenceMonitor:
     ) -> None:
         record = self._trail.owe if owed else self._trail.append
         record(
-            time_ns=self._clock(),
-            epoch=self._state.policy.epoch,
-            who=who,
-            action=action,
-            what=what,
-            outcome=outcome,
-            why=why,
+            AuditEvent(
+                time_ns=self._clock(),
+                epoch=self._state.policy.epoch,
+                who=who,
+                action=action,
+                what=what,
+                outcome=outcome,
+                why=why,
+            )
         )

@@ -17,7 +17,7 @@ from attest.runtime_events import PolicyLoaded
 from attest.runtime_log import RuntimeLog
 from hypervisor import xlconfig
 from hypervisor.attach import RelabelResource
-from hypervisor.audit import AuditTrail, Outcome
+from hypervisor.audit import AuditEvent, AuditTrail, Outcome
 from hypervisor.guarded import GuardedHost
 from hypervisor.hostconfig import HostDescription
 from hypervisor.launch import LaunchedDomain, Launcher
@@ -195,13 +195,15 @@ class RunningHost(ABC, Generic[Xen]):
     def note(self, action: str, what: str, who: str = "operator", outcome: Outcome = Outcome.DONE) -> None:
         """Record what is no hypercall: an action that cannot be recorded does not happen."""
         self.trail.append(
-            time_ns=time.time_ns(),
-            epoch=1 if self.xen is None else self.xen.state.policy.epoch,
-            who=who,
-            action=action,
-            what=what,
-            outcome=outcome,
-            why=(),
+            AuditEvent(
+                time_ns=time.time_ns(),
+                epoch=1 if self.xen is None else self.xen.state.policy.epoch,
+                who=who,
+                action=action,
+                what=what,
+                outcome=outcome,
+                why=(),
+            )
         )
 
     def _launches(self) -> Launcher:

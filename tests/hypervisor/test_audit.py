@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypervisor.audit import MAX_LINE, AuditTrail, Outcome, read_trail
+from hypervisor.audit import MAX_LINE, AuditEvent, AuditTrail, Outcome, read_trail
 from hypervisor.domctl import CreateDomain
 from hypervisor.errors import HypervisorDenied, HypervisorInputError
 from hypervisor.host import XenHost
@@ -29,13 +29,15 @@ def filled() -> tuple[AuditTrail, bytes]:
     trail = AuditTrail(lines.append)
     for number in range(4):
         trail.append(
-            time_ns=number,
-            epoch=1,
-            who="domain 1 «web»",
-            action="H07",
-            what="AllocUnbound(remote=2)",
-            outcome=Outcome.DENIED,
-            why=(("ste-no-shared-type", "no type\u2026"),),
+            AuditEvent(
+                time_ns=number,
+                epoch=1,
+                who="domain 1 «web»",
+                action="H07",
+                what="AllocUnbound(remote=2)",
+                outcome=Outcome.DENIED,
+                why=(("ste-no-shared-type", "no type\u2026"),),
+            )
         )
     return trail, b"".join(lines)
 
@@ -60,7 +62,7 @@ class Disk:
 
 
 def record(act: Callable[..., object], what: str) -> None:
-    act(time_ns=1, epoch=1, who="host", action="H05", what=what, outcome=Outcome.DONE, why=())
+    act(AuditEvent(1, 1, "host", "H05", what, Outcome.DONE, ()))
 
 
 def test_what_is_owed_is_written_before_anything_else() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hypervisor import audit
-from hypervisor.audit import AuditTrail, Outcome, read_trail, without_torn_end
+from hypervisor.audit import AuditEvent, AuditTrail, Outcome, read_trail, without_torn_end
 from hypervisor.audit_file import AuditFile
 from hypervisor.errors import HypervisorDenied, HypervisorInputError, HypervisorUsageError
 
@@ -33,7 +33,7 @@ def note(trail: AuditTrail, what: str = "something", **more: Any) -> None:
         "outcome": Outcome.DONE,
         "why": (),
     }
-    trail.append(**{**values, **more})
+    trail.append(AuditEvent(**{**values, **more}))
 
 
 def boot(path: Path, *whats: str) -> None:

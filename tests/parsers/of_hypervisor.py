@@ -11,7 +11,7 @@ from typing import Final
 from acm import history
 from acm.history import Anchor
 from hypervisor import audit, hostconfig, verity, xlconfig, xlsyntax
-from hypervisor.audit import AuditTrail, Outcome
+from hypervisor.audit import AuditEvent, AuditTrail, Outcome
 from hypervisor.audit_file import AuditFile
 from hypervisor.folder import FolderSource
 from hypervisor.history_store import FileHistoryStore
@@ -29,13 +29,15 @@ def _trail() -> bytes:
     trail = AuditTrail(lines.append)
     for number in range(3):
         trail.append(
-            time_ns=number,
-            epoch=1,
-            who="domain 0",
-            action="domctl-create",
-            what=f"web{number}",
-            outcome=Outcome.DENIED,
-            why=(("chwall-conflict", "label é"),),
+            AuditEvent(
+                time_ns=number,
+                epoch=1,
+                who="domain 0",
+                action="domctl-create",
+                what=f"web{number}",
+                outcome=Outcome.DENIED,
+                why=(("chwall-conflict", "label é"),),
+            )
         )
     return b"".join(lines)
 

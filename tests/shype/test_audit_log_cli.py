@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
+from hypervisor.audit import AuditEvent
 from hypervisor.audit import Outcome as Ended
 from hypervisor.audit_file import AuditFile
 from shype.host.embedded import EmbeddedHost
@@ -30,13 +31,15 @@ def folder(tmp_path: Path) -> Path:
         for hour, outcome in enumerate((Ended.DONE, Ended.DENIED, Ended.FAILED, Ended.DENIED)):
             why = (("ste-no-shared-type", "no type in common"),)
             trail.append(
-                time_ns=hour * HOUR_NS,
-                epoch=1,
-                who="alice",
-                action="H12",
-                what=f"hour {hour}",
-                outcome=outcome,
-                why=why if outcome is Ended.DENIED else (),
+                AuditEvent(
+                    time_ns=hour * HOUR_NS,
+                    epoch=1,
+                    who="alice",
+                    action="H12",
+                    what=f"hour {hour}",
+                    outcome=outcome,
+                    why=why if outcome is Ended.DENIED else (),
+                )
             )
     return tmp_path
 
