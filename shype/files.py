@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from shype.errors import ShypeUsageError
+
 PUBLIC: Final = 0o644
 SECRET: Final = 0o600
 _NAME_KEPT: Final = 64
@@ -34,6 +36,12 @@ def read(path: Path, most: int) -> bytes:
             return begun + file.read(most + 1 - len(begun))
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def check_unshared(path: Path, what: str) -> None:
+    """Raise ShypeUsageError for a file of secrets, ``what``, that others can read; OSError if missing."""
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise ShypeUsageError(f"{path}: others can read {what}: chmod 600")
 
 
 def read_regular(path: Path, limit: int) -> bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 from typing import Final
 
 from shype.errors import ShypeUsageError
-from shype.files import read_regular
+from shype.files import check_unshared, read_regular
 
 MAX_AUTHORISATION: Final = 64
 """Bytes of the longest authorisation (Part 2, 10.4.5: the size of the largest digest, SHA-512's)."""
@@ -18,8 +17,7 @@ def read_owner_auth(path: Path) -> bytes:
 
     Raises ShypeUsageError for a file that others can read or whose content is empty or too long, OSError.
     """
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise ShypeUsageError(f"{path}: others can read the owner's authorisation: chmod 600")
+    check_unshared(path, "the owner's authorisation")
     raw = read_regular(path, MAX_AUTHORISATION + 1).removesuffix(b"\n")
     if not 0 < len(raw) <= MAX_AUTHORISATION:
         text = f"1 to {MAX_AUTHORISATION} bytes are the owner's authorisation; leave the option out for none"

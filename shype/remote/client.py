@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from attest.agent_documents import EvidenceRequest
 from shype import tls_key
 from shype.errors import ShypeUsageError
-from shype.files import read
+from shype.files import check_unshared, read
 
 MAX_FILE: Final = 64 * 1024
 _ADVICE: Final = "make it by 'shype enroll client-key'"
@@ -34,9 +33,7 @@ class Client:
 
         No certificate of theirs is judged: the host's quote judges its key.
         """
-        about = path.stat()
-        if stat.S_IMODE(about.st_mode) & 0o077:
-            raise ShypeUsageError(f"{path}: others can read this private key: chmod 600")
+        check_unshared(path, "this private key")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False
