@@ -12,17 +12,13 @@ from typing import Final
 from attest.ear import MAX_JWK, MAX_TOKEN, Ear, EarError, public_jwk, verify_ear
 from attest.signer import MemoryKey
 from shype.errors import ShypeUsageError
+from shype.exits import VERDICTS
 from shype.files import read
 from shype.report import Exit, Json, Report
 
 MARKS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "✗"}
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
-EXITS: Final = {
-    "affirming": Exit.OK,
-    "warning": Exit.REFUSED,
-    "contraindicated": Exit.REFUSED,
-    "none": Exit.INCONCLUSIVE,
-}
+EXITS: Final = {**VERDICTS, "none": Exit.INCONCLUSIVE}
 """A good token that says "none" settles nothing; one that must be refused is exit 3."""
 
 
