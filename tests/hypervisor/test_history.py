@@ -122,19 +122,24 @@ def test_a_host_that_has_no_history_starts_nothing(description: HostDescription,
         assert refused(XenHost(description, counting), label) == "history-missing"
 
 
+def lose(what: str, boot: Callable[[], XenHost], file: Path, register: Register) -> None:
+    """Add a run to the history, then take away its file or its anchor, or put the older file back."""
+    backup = file.read_bytes()
+    create(boot(), "red-west")
+    if what == "file":
+        file.unlink()
+    elif what == "anchor":
+        register.anchor = None
+    else:
+        file.write_bytes(backup)
+
+
 @pytest.mark.parametrize("lost", ["file", "anchor", "older"])
 def test_a_history_that_refuses_every_start_is_not_measured(
     lost: str, boot: Callable[[], XenHost], tmp_path: Path, register: Register, measured: Measured
 ) -> None:
     """What is measured is what counts; the log must not end with a history that was put back."""
-    backup = (tmp_path / "history").read_bytes()
-    create(boot(), "red-west")
-    if lost == "file":
-        (tmp_path / "history").unlink()
-    elif lost == "anchor":
-        register.anchor = None
-    else:
-        (tmp_path / "history").write_bytes(backup)
+    lose(lost, boot, tmp_path / "history", register)
     before = list(measured.histories)
     boot().monitor.measure_history()
     assert measured.histories == before
@@ -300,14 +305,7 @@ class TestBegunAnew:
     def test_mends_a_host_that_starts_nothing(
         self, lost: str, boot: Callable[[], XenHost], tmp_path: Path, register: Register
     ) -> None:
-        backup = (tmp_path / "history").read_bytes()
-        create(boot(), "red-west")
-        if lost == "file":
-            (tmp_path / "history").unlink()
-        elif lost == "anchor":
-            register.anchor = None
-        else:
-            (tmp_path / "history").write_bytes(backup)
+        lose(lost, boot, tmp_path / "history", register)
         host = boot()
         assert host.monitor.past_refusal is not None
         assert refused(host, "green").startswith("history-")
